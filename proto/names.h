@@ -1,0 +1,15 @@
+// Names of protocol values for logs and error texts; "unknown" for values the protocol does not name.
+#pragma once
+
+#include <string_view>
+
+#include "proto/constants.h"
+
+namespace proto {
+
+std::string_view name(Command command) noexcept;
+std::string_view name(Option option) noexcept;
+std::string_view name(OptionReply reply) noexcept;
+std::string_view name(Error error) noexcept;
+
+}  // namespace proto

@@ -1,0 +1,78 @@
+// The client's side of the transmission phase: request headers and what makes a request valid.
+// Pure functions, callable from any thread. Spec: "Request message", "Command flags", "Request types",
+// and for the 32-byte header the EXTENDED_HEADERS extension.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "proto/constants.h"
+
+namespace proto {
+
+// What the handshake settled about the headers of both directions.
+enum class HeaderStyle : std::uint8_t {
+  simple,      // 28-byte requests, simple replies
+  structured,  // 28-byte requests, structured reply chunks
+  extended,    // 32-byte requests, extended reply chunks
+};
+
+inline constexpr std::size_t compact_request_size = 28;
+inline constexpr std::size_t extended_request_size = 32;
+inline constexpr std::size_t request_size_max = extended_request_size;
+
+constexpr std::size_t request_size(HeaderStyle style) noexcept {
+  return style == HeaderStyle::extended ? extended_request_size : compact_request_size;
+}
+
+// A request as the client sent it. `command` may hold a value that Command does not name.
+struct Request {
+  std::uint16_t flags = 0;
+  Command command = Command::read;
+  std::uint64_t cookie = 0;  // opaque; goes back bit for bit
+  std::uint64_t offset = 0;  // bytes
+  std::uint64_t length = 0;  // bytes; effect or payload length, see payload_length()
+};
+
+// Decodes one header of exactly request_size(style) bytes. Nothing when the magic is wrong: the stream
+// has lost its framing and the connection must be closed.
+std::optional<Request> decode_request(std::span<const std::byte> header, HeaderStyle style) noexcept;
+
+// What the handshake and the export allow this client.
+struct RequestRules {
+  std::uint64_t export_size = 0;         // bytes
+  std::uint16_t transmission_flags = 0;  // as told to the client
+  HeaderStyle header_style = HeaderStyle::simple;
+  std::uint32_t payload_length_max = 0;  // bytes
+  bool block_status_selected = false;    // at least one metadata context is selected for this export
+};
+
+struct Verdict {
+  Error error = Error::none;         // none: carry the request out
+  std::string_view reason;           // for people, static storage, set when error is
+  std::uint64_t payload_length = 0;  // bytes that follow the header; to be consumed whatever `error` says
+  bool disconnect = false;           // the framing cannot be trusted or the payload is absurd: close instead
+};
+
+// Answers every question about a request before any work is done for it: known command, allowed flags,
+// range within the export (offset + length may wrap), read-only, limits. DISC is always valid.
+// A zero length is valid and has no effect.
+Verdict validate(const Request& request, const RequestRules& rules) noexcept;
+
+// The payload of a BLOCK_STATUS request with PAYLOAD_LEN (BLOCK_STAT_PAYLOAD was negotiated): the effect
+// length and the ids of the contexts to report. Nothing when it is malformed, names an unknown or repeated
+// id, or its length does not match. Only id `allocation_context_id` exists.
+struct BlockStatusPayload {
+  std::uint64_t effect_length = 0;   // bytes
+  bool allocation_selected = false;  // false: no context is asked for
+};
+std::optional<BlockStatusPayload> parse_block_status_payload(std::span<const std::byte> payload) noexcept;
+inline constexpr std::size_t block_status_payload_length_max = 8 + 4 * 16;  // bytes; longer ones are refused
+
+// The id under which SET_META_CONTEXT answers `base:allocation`.
+inline constexpr std::uint32_t allocation_context_id = 1;
+
+}  // namespace proto
