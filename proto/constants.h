@@ -7,8 +7,8 @@
 namespace proto {
 
 // "Newstyle negotiation", "Request message", "Reserved Magic values".
-inline constexpr std::uint64_t greeting_magic = 0x4e42444d41474943;      // NBDMAGIC
-inline constexpr std::uint64_t option_magic = 0x49484156454f5054;        // IHAVEOPT
+inline constexpr std::uint64_t greeting_magic = 0x4e42444d41474943;  // NBDMAGIC
+inline constexpr std::uint64_t option_magic = 0x49484156454f5054;    // IHAVEOPT
 inline constexpr std::uint64_t option_reply_magic = 0x0003e889045565a9;
 inline constexpr std::uint32_t request_magic = 0x25609513;
 inline constexpr std::uint32_t simple_reply_magic = 0x67446698;
@@ -72,7 +72,12 @@ enum class OptionReply : std::uint32_t {
 };
 
 // "NBD_REP_INFO".
-enum class Information : std::uint16_t { export_info = 0, name = 1, description = 2, block_size = 3 };
+enum class Information : std::uint16_t {
+  export_info = 0,
+  name = 1,
+  description = 2,
+  block_size = 3,
+};
 
 namespace command_flag {
 inline constexpr std::uint16_t fua = 1U << 0;
