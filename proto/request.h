@@ -1,6 +1,6 @@
 // The client's side of the transmission phase: request headers and what makes a request valid.
-// Pure functions, callable from any thread. Spec: "Request message", "Command flags", "Request types",
-// and for the 32-byte header the EXTENDED_HEADERS extension.
+// Pure functions, callable from any thread. Spec: "Request message", "Command flags",
+// "Request types", and for the 32-byte header the EXTENDED_HEADERS extension.
 #pragma once
 
 #include <cstddef>
@@ -34,12 +34,13 @@ struct Request {
   Command command = Command::read;
   std::uint64_t cookie = 0;  // opaque; goes back bit for bit
   std::uint64_t offset = 0;  // bytes
-  std::uint64_t length = 0;  // bytes; effect or payload length, see payload_length()
+  std::uint64_t length = 0;  // bytes; effect or payload length, see Verdict::payload_length
 };
 
-// Decodes one header of exactly request_size(style) bytes. Nothing when the magic is wrong: the stream
-// has lost its framing and the connection must be closed.
-std::optional<Request> decode_request(std::span<const std::byte> header, HeaderStyle style) noexcept;
+// Decodes one header of exactly request_size(style) bytes. Nothing when the size or the magic is
+// wrong: the stream has lost its framing and the connection must be closed.
+std::optional<Request> decode_request(std::span<const std::byte> header,
+                                      HeaderStyle style) noexcept;
 
 // What the handshake and the export allow this client.
 struct RequestRules {
@@ -47,30 +48,49 @@ struct RequestRules {
   std::uint16_t transmission_flags = 0;  // as told to the client
   HeaderStyle header_style = HeaderStyle::simple;
   std::uint32_t payload_length_max = 0;  // bytes
-  bool block_status_selected = false;    // at least one metadata context is selected for this export
+  bool block_status_selected = false;    // at least one metadata context is selected
 };
 
 struct Verdict {
   Error error = Error::none;         // none: carry the request out
   std::string_view reason;           // for people, static storage, set when error is
-  std::uint64_t payload_length = 0;  // bytes that follow the header; to be consumed whatever `error` says
-  bool disconnect = false;           // the framing cannot be trusted or the payload is absurd: close instead
+  std::uint64_t payload_length = 0;  // bytes after the header; to be consumed whatever `error` says
+  bool disconnect = false;           // the framing cannot be trusted or the payload is absurd
 };
 
-// Answers every question about a request before any work is done for it: known command, allowed flags,
-// range within the export (offset + length may wrap), read-only, limits. DISC is always valid.
-// A zero length is valid and has no effect.
+// A READ with DF longer than this is refused with EOVERFLOW; the spec demands at least 64 KiB.
+inline constexpr std::uint64_t df_length_max = std::uint64_t{1} << 20;
+// A payload beyond payload_length_max is refused and consumed up to this much more; beyond that
+// the client is disconnected.
+inline constexpr std::uint64_t excess_payload_length_max = std::uint64_t{64} << 20;
+// The same for extended headers, where the extension wants a disconnect already beyond the maximum;
+// but what the spec calls the default maximum is consumed also where payload_length_max is less.
+inline constexpr std::uint64_t default_payload_length_max = std::uint64_t{32} << 20;
+
+// Answers every question about a request before any work is done for it: known command, allowed
+// flags, read-only, offered, range within the export (offset + length may wrap), limits.
+//
+// DISC is always valid and has no payload. A zero length is valid and has no effect, but for
+// BLOCK_STATUS: its answer could not contain the extent that every answer must. A WRITE in extended
+// headers without PAYLOAD_LEN disconnects unless its length is zero: whether its bytes follow
+// cannot be known, and to take them for requests would let file contents command the server.
+//
+// BLOCK_STATUS with PAYLOAD_LEN: a verdict without error covers the header only. Pass the
+// payload to parse_block_status_payload(), then a request without the flag and with the effect
+// length to this function.
 Verdict validate(const Request& request, const RequestRules& rules) noexcept;
 
-// The payload of a BLOCK_STATUS request with PAYLOAD_LEN (BLOCK_STAT_PAYLOAD was negotiated): the effect
-// length and the ids of the contexts to report. Nothing when it is malformed, names an unknown or repeated
-// id, or its length does not match. Only id `allocation_context_id` exists.
+// The payload of a BLOCK_STATUS request with PAYLOAD_LEN (BLOCK_STAT_PAYLOAD was negotiated): the
+// effect length and the ids of the contexts to report. Nothing when it is malformed, names an
+// unknown or repeated id, or its length does not match. Only id `allocation_context_id` exists.
 struct BlockStatusPayload {
   std::uint64_t effect_length = 0;   // bytes
   bool allocation_selected = false;  // false: no context is asked for
 };
-std::optional<BlockStatusPayload> parse_block_status_payload(std::span<const std::byte> payload) noexcept;
-inline constexpr std::size_t block_status_payload_length_max = 8 + 4 * 16;  // bytes; longer ones are refused
+std::optional<BlockStatusPayload> parse_block_status_payload(
+    std::span<const std::byte> payload) noexcept;
+// Bytes; longer ones are refused, and consumed.
+inline constexpr std::size_t block_status_payload_length_max = 8 + 4 * 16;
 
 // The id under which SET_META_CONTEXT answers `base:allocation`.
 inline constexpr std::uint32_t allocation_context_id = 1;
