@@ -1,8 +1,11 @@
-// The handshake as a state machine without I/O. Bytes go in, bytes come out; whoever pumps them decides about
-// sockets, deadlines and TLS. Used by one thread at a time. Spec: "Handshake", "TLS support", "Metadata querying".
+// The handshake as a state machine without I/O. Bytes go in, bytes come out; whoever pumps them
+// decides about sockets, deadlines and TLS. Used by one thread at a time.
+// Spec: "Handshake", "TLS support", "Metadata querying".
 //
-// Bounds: an option's data is kept up to option_length_max; longer data is skipped without being stored and the
-// option is answered with an error (ERR_UNSUP for unknown options, ERR_TOO_BIG otherwise).
+// Bounds: an option's data is kept up to option_length_max; longer data is skipped without being
+// stored and the option is answered with an error (ERR_UNSUP for unknown options, ERR_TOO_BIG
+// otherwise). The answers to one call of receive() are bounded by the options in its input, each at
+// most a LIST: feed a few KiB at a time and stop while answers cannot be sent.
 #pragma once
 
 #include <cstddef>
@@ -18,21 +21,22 @@
 
 namespace proto {
 
-// What a client is told of an export. `transmission_flags` are those of the device and the policy; the
-// negotiation adds or removes what depends on the client: send_df (structured replies or more) and
-// block_status_payload (extended headers).
+// What a client is told of an export. `transmission_flags` are those of the device and the policy;
+// the negotiation sets has_flags and decides what depends on the client: send_df (structured
+// replies or more) and block_status_payload (extended headers).
 struct ExportDescription {
-  std::string name;         // canonical; never empty
-  std::string description;  // for people; may be empty
+  std::string name;         // canonical; never empty; valid_string()
+  std::string description;  // for people; may be empty; valid_string()
   std::uint64_t size = 0;   // bytes
   std::uint16_t transmission_flags = 0;
-  std::uint32_t block_size_minimum = 1;       // bytes
-  std::uint32_t block_size_preferred = 4096;  // bytes
+  std::uint32_t block_size_minimum = 1;          // bytes
+  std::uint32_t block_size_preferred = 4096;     // bytes
   std::uint32_t payload_length_max = 32U << 20;  // bytes
   bool tls_required = false;
 };
 
-// Where the negotiation looks exports up. Answers may depend on who asks; the object belongs to the connection.
+// Where the negotiation looks exports up. Answers may depend on who asks; the object belongs to the
+// connection.
 class ExportDirectory {
  public:
   virtual ~ExportDirectory() = default;
@@ -75,15 +79,18 @@ class Negotiation {
   // The greeting, to be sent first.
   static std::vector<std::byte> greeting();
 
-  // Consumes input and appends replies to `output`. After start_tls, transmit or close no input is accepted
-  // (start_tls: until tls_started()). Any split of the stream into calls gives the same output.
+  // Consumes input and appends replies to `output`. After start_tls, transmit or close no input is
+  // accepted (start_tls: until tls_started()). Any split of the stream into calls gives the same
+  // output.
   Progress receive(std::span<const std::byte> input, std::vector<std::byte>& output);
 
-  // TLS is up: forgets everything negotiated so far. Input that arrived in plaintext behind STARTTLS must have
-  // been refused by the caller: it closes the connection when `consumed` did not cover all it had received.
+  // TLS is up: forgets everything negotiated so far but the client flags, which are not sent again.
+  // Input that arrived in plaintext behind STARTTLS must have been refused by the caller: it closes
+  // the connection when `consumed` did not cover all it had received.
   void tls_started();
 
-  // The server is shutting down: options other than ABORT are answered with ERR_SHUTDOWN from now on.
+  // The server is shutting down: options other than ABORT are answered with ERR_SHUTDOWN from now
+  // on.
   void shutdown() noexcept;
 
   // Options the client has sent so far; the caller bounds it.
@@ -92,13 +99,71 @@ class Negotiation {
   // Valid after `transmit`.
   const Negotiated& result() const noexcept;
 
-  // Why the connection is being closed or what was refused last, for the log; empty when nothing was.
+  // Why the connection is being closed or what was refused last, for the log; empty when nothing
+  // was. Valid until the next call of receive().
   std::string_view reason() const noexcept;
 
   static constexpr std::size_t option_length_max = 64U << 10;  // bytes of data kept of one option
 
  private:
-  // Implementation detail: free to change.
+  enum class State : std::uint8_t {
+    client_flags,   // a piece: what is received as a whole before anything is done about it
+    option_header,  // a piece
+    option_data,    // a piece
+    tls_handshake,
+    transmission,
+    closed,
+  };
+
+  using Output = std::vector<std::byte>;
+  using Payload = std::span<const std::byte>;
+
+  bool receives_pieces() const noexcept;
+  void expect_piece(State state, std::size_t length, bool kept);
+  void take_piece(Output& output);
+  void take_client_flags();
+  void take_option_header();
+  void answer_option(Output& output);
+  void answer_option_with_data(Payload payload, Output& output);
+  void answer_option_without_data(Output& output);
+
+  void answer_export_name(Payload payload, Output& output);
+  void answer_info(Payload payload, Output& output);
+  void answer_meta_context(Payload payload, Output& output);
+  void answer_list(Output& output);
+  void answer_start_tls(Output& output);
+
+  // Looks an export up for the option at hand; answers with an error when there is nothing to see.
+  std::optional<ExportDescription> find_export(std::string_view name, Output& output);
+  void enter_transmission(const ExportDescription& found, std::string_view asked_name);
+
+  // Answers with an error, or closes where the option cannot be answered with one (EXPORT_NAME).
+  void refuse(OptionReply error, std::string_view text, Output& output);
+  void close(std::string_view reason);
+
+  bool tls_possible() const noexcept;
+  bool tls_missing(const ExportDescription& description) const noexcept;
+  std::uint16_t told_transmission_flags(const ExportDescription& description) const noexcept;
+
+  ExportDirectory& directory_;
+  const TlsMode tls_mode_;
+  bool fixed_newstyle_ = false;
+  bool no_zeroes_ = false;
+  bool shutting_down_ = false;
+
+  State state_ = State::client_flags;
+  std::vector<std::byte> piece_;   // what has been received of the piece, if it is kept
+  std::size_t piece_missing_ = 0;  // bytes
+  bool piece_kept_ = true;
+
+  Option option_ = Option::abort;  // the one being received or answered
+  std::uint32_t option_length_ = 0;
+  std::size_t option_count_ = 0;
+
+  bool allocation_selected_ = false;   // by the last SET_META_CONTEXT
+  std::string selection_export_name_;  // as the client wrote it there
+  Negotiated negotiated_;
+  std::string reason_;
 };
 
 }  // namespace proto
