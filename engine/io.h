@@ -52,7 +52,8 @@ class Io {
   virtual void complete(std::int64_t result) noexcept = 0;
 
  protected:
-  ~Io() = default;
+  // Virtual only because g++ takes the friend below for somebody who deletes an Io.
+  virtual ~Io() = default;
 
  private:
   friend class IoAccess;  // the queues' way to the fields below
