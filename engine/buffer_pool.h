@@ -71,11 +71,28 @@ class BufferPool {
   std::size_t free() const noexcept { return budget_ - in_use_; }   // bytes, cached or not yet allocated
 
  private:
+  static constexpr std::size_t class_count = 9;
+  static_assert(buffer_size_min << (class_count - 1) == buffer_size_max);
+
+  // The buffers of one size lie side by side in a reservation of address space as large as the
+  // budget, so that a class can have all of it. Each is in use, cached, bare, or beyond `opened`.
+  struct SizeClass {
+    std::size_t size = 0;            // bytes of a buffer
+    std::byte* reserved = nullptr;   // the reservation
+    std::size_t opened = 0;          // bytes from its beginning that are readable and writable
+    std::vector<std::byte*> cached;  // free, with memory behind them; the last one is the warmest
+    std::vector<std::byte*> bare;    // free, their memory handed back to the kernel
+  };
+
+  std::byte* take_from(SizeClass& size_class) noexcept;
+  bool make_room(std::size_t size) noexcept;
+  bool open_more(SizeClass& size_class) noexcept;
   void give_back(std::byte* memory, std::size_t size) noexcept;
 
   std::size_t budget_;
   std::size_t in_use_ = 0;
-  // Implementation: free to change.
+  std::size_t cached_ = 0;  // bytes; in_use_ + cached_ <= budget_ is all the memory there is
+  std::array<SizeClass, class_count> classes_;
 };
 
 }  // namespace engine
