@@ -4,8 +4,8 @@
     test/style_test.py             all sources of the repository; exit status 1 if a rule is broken
     test/style_test.py --self-test  that each rule finds what it is for (style_test_cases.py)
 
-Each rule is a function from a Source to (line number, text) pairs. What may break a rule, and why, is
-in the ALLOWED table; an entry that is no longer needed is an error as well.
+Each rule is a function from a Source to (line number, text) pairs. What may break a rule, and
+why, is in the ALLOWED table; an entry that is no longer needed is an error as well.
 """
 
 import pathlib
@@ -22,7 +22,10 @@ FUNCTION_LINES_MAX = 60
 COLUMNS_MAX = 100
 
 # (rule, path): reason. Only with a reason that another reader would accept.
-ALLOWED = {}
+ALLOWED = {
+    ("no_sleeps", "test/bench/session.cpp"):
+        "no test: a pause between attempts to connect to a server that has no way to say it listens",
+}
 
 
 class Source:
