@@ -1,5 +1,5 @@
-// The few threads for what the kernel cannot do asynchronously: fallocate, SEEK_HOLE, submissions that would block.
-// One pool serves all devices and workers of the process.
+// The few threads for what the kernel cannot do asynchronously: fallocate, SEEK_HOLE, submissions
+// that would block. One pool serves all devices and workers of the process.
 #pragma once
 
 #include <condition_variable>
@@ -12,17 +12,16 @@ namespace engine {
 
 class BlockingPool {
  public:
-  // A piece of work; its owner keeps it in place until run() has returned. `next` belongs to the pool meanwhile.
+  // A piece of work; its owner keeps it in place until run() begins to say that it is done: the
+  // pool does not touch a job once it has called run().
   class Job {
    public:
     virtual void run() noexcept = 0;  // on a thread of the pool; may block
 
+    Job* next = nullptr;  // the pool's, from BlockingPool::run() until run()
+
    protected:
     ~Job() = default;
-
-   private:
-    friend class BlockingPool;
-    Job* next_ = nullptr;
   };
 
   explicit BlockingPool(std::size_t thread_count);
@@ -30,11 +29,20 @@ class BlockingPool {
   BlockingPool(const BlockingPool&) = delete;
   BlockingPool& operator=(const BlockingPool&) = delete;
 
-  // First come, first served. Any thread.
+  // First come, first served. Any thread, also from within Job::run(), even for the job that is
+  // running if that is the last thing it does: so a long piece of work lets others go between its
+  // parts.
   void run(Job& job) noexcept;
 
  private:
-  // Implementation: free to change.
+  void work() noexcept;
+
+  std::mutex mutex_;
+  std::condition_variable given_;
+  Job* first_ = nullptr;
+  Job* last_ = nullptr;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace engine

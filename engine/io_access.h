@@ -1,6 +1,6 @@
-// What queues may do with an Io that others may not: chain it, and keep their own words inside it while they own it
-// (from submit() until complete(), or until they hand the same Io to a queue below them, which then owns both
-// fields). Thread: whoever owns the Io at the moment.
+// What queues may do with an Io that others may not: chain it, and keep their own words inside it
+// while they own it (from submit() until complete(), or until they hand the same Io to a queue
+// below them, which then owns both fields). Thread: whoever owns the Io at the moment.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,8 @@ class IoAccess {
   }
 };
 
-// First in, first out, chained through the Ios themselves: no allocation. An Io is in one list at a time.
+// First in, first out, chained through the Ios themselves: no allocation. An Io is in one list at a
+// time.
 class IoList {
  public:
   IoList() = default;
