@@ -1,0 +1,28 @@
+// Questions to the kernel about an opened file or block device, asked once when it is opened. None
+// of them changes what the file holds.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <optional>
+
+namespace engine {
+
+// What offsets, lengths and memory of direct I/O on `direct_fd` (opened with O_DIRECT) must be
+// multiples of, in bytes; nothing when direct I/O does not work on it. `size`: of the file, in
+// bytes, > 0.
+std::optional<std::uint32_t> probe_direct_alignment(int direct_fd, std::uint64_t size);
+
+// Whether direct reads and writes may carry RWF_NOWAIT. `alignment` as above.
+bool probe_nowait(int direct_fd, std::uint32_t alignment);
+
+// Whether PUNCH_HOLE works: asked for a range behind the end, where there is nothing to lose.
+bool probe_punch_hole(int writable_fd, std::uint64_t size);
+
+// A number from the request queue of a block device (sysfs, "queue/NAME"), of the whole disk if
+// `device` is a partition; nothing when there is none, as for file systems that are not on one
+// device.
+std::optional<std::uint64_t> queue_attribute(dev_t device, const char* name);
+
+}  // namespace engine

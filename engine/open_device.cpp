@@ -1,0 +1,275 @@
+#include "engine/open_device.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "engine/aligning_queue.h"
+#include "engine/backing_file.h"
+#include "engine/blocking_pool.h"
+#include "engine/file_descriptor.h"
+#include "engine/file_device.h"
+#include "engine/file_probe.h"
+
+namespace engine {
+
+namespace {
+
+constexpr std::uint32_t preferred_size_max = 64U << 10;  // bytes
+
+std::uint64_t page_size() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
+
+template <class... Arguments>
+[[noreturn]] void refuse(const DeviceOptions& options, fmt::format_string<Arguments...> text,
+                         Arguments&&... arguments) {
+  throw std::runtime_error("cannot serve " + options.path + ": " +
+                           fmt::format(text, std::forward<Arguments>(arguments)...));
+}
+
+std::uint64_t round_up(std::uint64_t value, std::uint64_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
+
+std::string remedy(int error, const DeviceOptions& options) {
+  switch (error) {
+    case ENOENT:
+      return fmt::format("; check the path, or make an image with: truncate -s 10G {}",
+                         options.path);
+    case EACCES:
+    case EPERM:
+      return options.read_only ? "; let this user read it"
+                               : "; let this user write it, or serve it read-only";
+    case EROFS:
+      return "; serve it read-only";
+    case EBUSY:
+      return "; it is in use: unmount it, or serve it read-only";
+    default:
+      return "";
+  }
+}
+
+// Before it is opened: opening a fifo would wait for somebody at its other end.
+struct stat check_type(const DeviceOptions& options) {
+  struct stat status {};
+  if (::stat(options.path.c_str(), &status) != 0)
+    refuse(options, "{}{}", std::strerror(errno), remedy(errno, options));
+  if (S_ISDIR(status.st_mode))
+    refuse(options, "it is a directory; name a disk image or a block device in it");
+  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+    refuse(options, "it is neither a regular file nor a block device, and only those hold a disk");
+  return status;
+}
+
+FileDescriptor open_file(const DeviceOptions& options, int flags) {
+  const int access = options.read_only ? O_RDONLY : O_RDWR;
+  return FileDescriptor(::open(options.path.c_str(), access | O_CLOEXEC | flags));
+}
+
+struct stat status_of(int fd, const DeviceOptions& options) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) refuse(options, "{}", std::strerror(errno));
+  return status;
+}
+
+std::uint64_t file_size(int fd, const struct stat& status, const DeviceOptions& options) {
+  if (S_ISREG(status.st_mode)) return static_cast<std::uint64_t>(status.st_size);
+  std::uint64_t size = 0;
+  if (::ioctl(fd, BLKGETSIZE64, &size) != 0)
+    refuse(options, "cannot ask the device for its size: {}", std::strerror(errno));
+  return size;
+}
+
+// The size of the window.
+std::uint64_t window_size(std::uint64_t file_size, const DeviceOptions& options) {
+  if (file_size == 0)
+    refuse(options, "it is empty; give it a size first: truncate -s 10G {}", options.path);
+  if (options.offset >= file_size)
+    refuse(options, "offset {} is not inside its {} bytes", options.offset, file_size);
+  const auto behind = file_size - options.offset;
+  if (!options.size) return behind;
+  if (*options.size == 0) refuse(options, "size 0 leaves nothing to serve");
+  if (*options.size > behind) {
+    refuse(options,
+           "size {} at offset {} reaches beyond its {} bytes; make it smaller, or the file larger: "
+           "truncate -s {} {}",
+           *options.size, options.offset, file_size, options.offset + *options.size, options.path);
+  }
+  return *options.size;
+}
+
+struct Direct {
+  FileDescriptor file;  // empty: buffered
+  std::uint32_t block_size = 1;
+};
+
+// Why direct I/O is not possible, or nothing and `direct` filled in.
+std::string try_direct(const DeviceOptions& options, const struct stat& status,
+                       std::uint64_t file_size, Direct& direct) {
+  auto file = open_file(options, O_DIRECT);
+  if (!file) return fmt::format("its file system refuses direct I/O ({})", std::strerror(errno));
+  const auto same = status_of(file.get(), options);
+  if (same.st_dev != status.st_dev || same.st_ino != status.st_ino)
+    refuse(options, "it was replaced while it was being opened; try again");
+  auto block_size = probe_direct_alignment(file.get(), file_size);
+  if (!block_size) return "direct I/O does not work on it";
+  int sector_size = 0;
+  if (S_ISBLK(status.st_mode) && ::ioctl(file.get(), BLKSSZGET, &sector_size) == 0)
+    block_size = std::max(*block_size, static_cast<std::uint32_t>(sector_size));
+  if (options.offset % *block_size != 0) {
+    return fmt::format("direct I/O on it wants an offset that is a multiple of {}, and {} is not",
+                       *block_size, options.offset);
+  }
+  direct = Direct{std::move(file), *block_size};
+  return "";
+}
+
+Direct choose_mode(const DeviceOptions& options, const struct stat& status,
+                   std::uint64_t file_size) {
+  Direct direct;
+  if (options.direct_io == DirectIo::off) return direct;
+  const auto reason = try_direct(options, status, file_size, direct);
+  if (reason.empty()) return direct;
+  if (options.direct_io == DirectIo::on)
+    refuse(options, "{}; set direct_io to \"auto\" or \"off\" to serve it through the page cache",
+           reason);
+  options.report(fmt::format("{}: {}; serving it through the page cache", options.path, reason));
+  return direct;
+}
+
+void ask_block_device(FileTraits& traits, int fd, dev_t device) {
+  int sector_size = 512;
+  if (::ioctl(fd, BLKSSZGET, &sector_size) == 0)
+    traits.sector_size = static_cast<std::uint32_t>(sector_size);
+  traits.can_discard = queue_attribute(device, "discard_max_bytes").value_or(0) > 0;
+  const bool zeroes = queue_attribute(device, "write_zeroes_max_bytes").value_or(0) > 0;
+  traits.can_punch = zeroes;
+  traits.zero_range_is_fast = zeroes;
+  // What has to be split into several requests of the device is refused with RWF_NOWAIT. Memory of
+  // many pages takes as many segments in the worst case.
+  const auto sectors = queue_attribute(device, "max_sectors_kb").value_or(64) << 10;
+  const auto segments = queue_attribute(device, "max_segments").value_or(16) * page_size();
+  traits.nowait_length_max = std::min(sectors, segments);
+}
+
+std::uint32_t preferred_size(const Direct& direct, const struct stat& status) {
+  const auto file_block = std::bit_ceil(static_cast<std::uint32_t>(status.st_blksize));
+  return std::max({4096U, direct.block_size, std::min(file_block, preferred_size_max)});
+}
+
+// Where direct I/O ends: with the last block when the window consists of whole ones, else at a page
+// of the cache or at what the file system may cache as one.
+std::uint64_t aligned_size(const Direct& direct, const struct stat& status, std::uint64_t offset,
+                           std::uint64_t size) {
+  if (!direct.file) return 0;
+  if (size % direct.block_size == 0) return size;
+  const auto alignment = std::max<std::uint64_t>(page_size(), preferred_size(direct, status));
+  const auto end = (offset + size) / alignment * alignment;
+  return end > offset ? end - offset : 0;
+}
+
+FileTraits make_traits(const DeviceOptions& options, const Direct& direct, int buffered_fd,
+                       const struct stat& status, std::uint64_t size) {
+  FileTraits traits;
+  traits.path = options.path;
+  traits.window_offset = options.offset;
+  traits.size = size;
+  traits.aligned_size = aligned_size(direct, status, options.offset, size);
+  traits.block_size = direct.block_size;
+  traits.block_device = S_ISBLK(status.st_mode);
+  if (direct.file) traits.nowait = probe_nowait(direct.file.get(), direct.block_size);
+  if (traits.block_device) {
+    ask_block_device(traits, buffered_fd, status.st_rdev);
+  } else if (!options.read_only) {
+    const auto whole = static_cast<std::uint64_t>(status.st_size);
+    traits.can_punch = traits.can_discard = probe_punch_hole(buffered_fd, whole);
+  }
+  return traits;
+}
+
+Geometry make_geometry(const DeviceOptions& options, const Direct& direct, const FileTraits& traits,
+                       const struct stat& status) {
+  const auto disk = traits.block_device ? status.st_rdev : status.st_dev;
+  return Geometry{.block_size = direct.block_size,
+                  .preferred_size = preferred_size(direct, status),
+                  .read_only = options.read_only,
+                  .rotational = queue_attribute(disk, "rotational").value_or(0) != 0,
+                  .can_discard = traits.can_discard && !options.read_only,
+                  .can_zero_fast = traits.can_punch && !options.read_only,
+                  .can_report_extents = !traits.block_device};
+}
+
+// Keeps others off the window. Bytes that are written through the page cache are locked by whole
+// pages, so that no second window has direct I/O in one of them. A window without a size reaches as
+// far as the file ever may.
+void lock_window(int fd, const FileTraits& traits, const DeviceOptions& options) {
+  const auto page = page_size();
+  const bool direct = traits.aligned_size > 0;
+  const bool tail = traits.aligned_size < traits.size;
+  const auto begin = direct ? options.offset : options.offset / page * page;
+  const auto end = options.offset + traits.size;
+  struct flock lock {};
+  lock.l_type = options.read_only ? F_RDLCK : F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(begin);
+  if (options.size) lock.l_len = static_cast<off_t>((tail ? round_up(end, page) : end) - begin);
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return;
+  const int error = errno;
+  if (error != EAGAIN && error != EACCES)
+    refuse(options, "cannot lock it: {}; set lock = false to serve it without",
+           std::strerror(error));
+  refuse(options,
+         "it is locked: another loopnbd, a virtual machine or another export of this server has "
+         "it. Stop that first, "
+         "serve it read-only in both, or set lock = false if you are sure");
+}
+
+// A mounted file system and a client would overwrite each other's blocks. Only looked at, not held:
+// two windows of one disk may be served.
+void check_unused(const DeviceOptions& options) {
+  const auto device = open_file(options, O_EXCL);
+  if (!device && errno == EBUSY)
+    refuse(options, "{}{}", std::strerror(EBUSY), remedy(EBUSY, options));
+}
+
+}  // namespace
+
+std::shared_ptr<BlockDevice> open_device(const DeviceOptions& options, BlockingPool& pool) {
+  const bool block_device = S_ISBLK(check_type(options).st_mode);
+  auto buffered = open_file(options, 0);
+  if (!buffered) refuse(options, "{}{}", std::strerror(errno), remedy(errno, options));
+  if (block_device && options.lock && !options.read_only) check_unused(options);
+  const auto status = status_of(buffered.get(), options);
+
+  const auto whole = file_size(buffered.get(), status, options);
+  const auto size = window_size(whole, options);
+  auto direct = choose_mode(options, status, whole);
+  auto traits = make_traits(options, direct, buffered.get(), status, size);
+  if (options.lock) {
+    lock_window(buffered.get(), traits, options);
+    // Whoever had the lock until now may have changed it.
+    if (file_size(buffered.get(), status_of(buffered.get(), options), options) != whole)
+      refuse(options, "its size is changing; try again when that has come to its end");
+  }
+  // Only the tail is read through the cache then: pages read ahead would cost more than they could
+  // ever give.
+  if (direct.file) ::posix_fadvise(buffered.get(), 0, 0, POSIX_FADV_RANDOM);
+
+  const auto geometry = make_geometry(options, direct, traits, status);
+  auto file = std::make_unique<BackingFile>(std::move(direct.file), std::move(buffered),
+                                            std::move(traits), options.report);
+  // Zeroing less than the file system's blocks is no cheaper than writing them: hence the preferred
+  // size.
+  return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size, pool);
+}
+
+}  // namespace engine
