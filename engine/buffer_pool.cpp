@@ -46,6 +46,9 @@ BufferPool::BufferPool(std::size_t budget) : budget_(budget) {
       throw std::system_error(error, std::generic_category(),
                               "cannot reserve address space for buffers (see ulimit -v)");
     }
+    // Huge pages would put memory behind neighbours that nobody took, and the budget would be no
+    // limit any more. A kernel that has none says EINVAL, and that is fine.
+    static_cast<void>(::madvise(reserved, budget_, MADV_NOHUGEPAGE));
     size_class.reserved = static_cast<std::byte*>(reserved);
     // So that giving back never allocates.
     size_class.cached.reserve(budget_ / size_class.size);
