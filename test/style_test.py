@@ -23,8 +23,10 @@ COLUMNS_MAX = 100
 
 # (rule, path): reason. Only with a reason that another reader would accept.
 ALLOWED = {
-    ("no_sleeps", "test/bench/session.cpp"):
-        "no test: a pause between attempts to connect to a server that has no way to say it listens",
+    (
+        "no_sleeps",
+        "test/bench/session.cpp",
+    ): "no test: a pause between attempts to connect to a server that has no way to say it listens",
 }
 
 
@@ -106,7 +108,8 @@ def functions(code):
             head = code[start:position]
             in_scope = all(scope for scope, *_ in stack)
             scope = in_scope and re.search(
-                r'\b(namespace|class|struct|union|enum)\b[^()=]*$|\bextern\s*"\s*$', head)
+                r'\b(namespace|class|struct|union|enum)\b[^()=]*$|\bextern\s*"\s*$', head
+            )
             function = in_scope and not scope and not re.search(r"=\s*$", head)
             first = line - head.lstrip().count("\n")
             name = re.search(r"([\w:~]+|operator\S+)\s*\(", head)
@@ -123,26 +126,34 @@ def functions(code):
 
 
 def co_await_alone(source):
-    """g++ 12 destroys a braced temporary beside co_await twice; conditions hide such temporaries."""
+    """g++ 12 destroys a braced temporary beside co_await twice; conditions hide such
+    temporaries.
+    """
     for match in re.finditer(r"\bco_await\b", source.code):
         before = re.split(r"[;]", source.code[: match.start()])[-1]
         if re.search(r"[\w>]\s*\{[^{}]*$", before) and not re.search(
-                r"\b(else|do|try|noexcept|const|mutable|override)\s*\{[^{}]*$"
-                r"|->[^;{]*\{[^{}]*$|\)\s*\{[^{}]*$", before):
+            r"\b(else|do|try|noexcept|const|mutable|override)\s*\{[^{}]*$"
+            r"|->[^;{]*\{[^{}]*$|\)\s*\{[^{}]*$",
+            before,
+        ):
             yield source.line_at(match.start()), "co_await inside a braced temporary"
             continue
         depth = 0
-        for letter in source.code[match.end():]:
+        for letter in source.code[match.end() :]:
             depth += (letter == "(") - (letter == ")")
             if letter == ";" and depth == 0:
                 break
             if depth < 0:
-                yield (source.line_at(match.start()),
-                       "co_await in a condition or argument list: name its result first")
+                yield (
+                    source.line_at(match.start()),
+                    "co_await in a condition or argument list: name its result first",
+                )
                 break
             if letter == "{":
-                yield (source.line_at(match.start()),
-                       "a braced temporary or lambda beside co_await: name it on the line before")
+                yield (
+                    source.line_at(match.start()),
+                    "a braced temporary or lambda beside co_await: name it on the line before",
+                )
                 break
 
 
@@ -177,8 +188,16 @@ def no_sleeps(source):
             yield number, "a test waits for what it needs, not for time to pass"
 
 
-RULES = (layer_includes, file_length, line_length, function_length, co_await_alone, header_form,
-         banned_words, no_sleeps)
+RULES = (
+    layer_includes,
+    file_length,
+    line_length,
+    function_length,
+    co_await_alone,
+    header_form,
+    banned_words,
+    no_sleeps,
+)
 
 
 def check(source):
@@ -204,8 +223,13 @@ def formatting(paths):
     sources = [path for path in paths if path.endswith((".h", ".cpp"))]
     if not sources:
         return
-    result = subprocess.run([clang_format, "--dry-run", "-Werror", *sources], cwd=ROOT,
-                            capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [clang_format, "--dry-run", "-Werror", *sources],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     seen = set()
     for match in re.finditer(r"^([^\s:]+):(\d+):\d+: error", result.stderr, re.MULTILINE):
         if match.group(1) not in seen:  # the first place of each file is enough
@@ -225,8 +249,11 @@ def repository_paths():
     files = [path for path in ROOT.iterdir() if path.is_file()]
     for folder in FOLDERS:
         files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
-    return sorted(str(path.relative_to(ROOT)) for path in files if is_text_source(path)
-                  and "corpus" not in path.parts and "__pycache__" not in path.parts)
+    return sorted(
+        str(path.relative_to(ROOT))
+        for path in files
+        if is_text_source(path) and "corpus" not in path.parts and "__pycache__" not in path.parts
+    )
 
 
 def check_repository():
@@ -247,15 +274,19 @@ def check_repository():
 
 def self_test():
     import style_test_cases
+
     failures = 0
     for expected, path, text in style_test_cases.CASES:
         found = {rule for rule, *_ in check(Source(path, text))}
         if found != ({expected} if expected else set()):
             failures += 1
-            print(f"expected {expected or 'nothing'}, found {sorted(found) or 'nothing'} in {path}:")
+            print(
+                f"expected {expected or 'nothing'}, found {sorted(found) or 'nothing'} in {path}:"
+            )
             print(text[:1000])
     if [*tests_exist(["proto/a.cpp", "proto/b.cpp", "test/proto/b_test.cpp"])] != [
-            ("tests_exist", "proto/a.cpp", 1, "there is no test/proto/a_test.cpp")]:
+        ("tests_exist", "proto/a.cpp", 1, "there is no test/proto/a_test.cpp")
+    ]:
         failures += 1
         print("tests_exist: misses a source without a test")
     unused = {rule.__name__ for rule in RULES} - {case[0] for case in style_test_cases.CASES}

@@ -23,8 +23,11 @@ CASES = [
     # function_length: the head counts, and only functions count
     (None, "server/a.cpp", "int f(int a) " + body(60)),
     ("function_length", "server/a.cpp", "int f(int a) " + body(61)),
-    ("function_length", "server/a.cpp", "namespace a {\nclass B {\n int f() const noexcept "
-     + body(61) + "};\n}\n"),
+    (
+        "function_length",
+        "server/a.cpp",
+        "namespace a {\nclass B {\n int f() const noexcept " + body(61) + "};\n}\n",
+    ),
     ("function_length", "server/a.cpp", "A::A(int a) : a_{a}, b_(1)\n" + body(61)),
     ("function_length", "test/proto/a_test.cpp", 'TEST_CASE("a { b") ' + body(61)),
     (None, "server/a.cpp", "namespace a {\n" + "int b;\n" * 80 + "}\n"),

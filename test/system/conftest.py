@@ -1,0 +1,62 @@
+"""Fixtures of the system tests. `serve` starts a server and makes sure that it ends well."""
+
+import contextlib
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+# Tools for administrators, where the user's path lacks them.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+from support import images, server  # noqa: E402 (the path comes first)
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """serve(argument..., listen="unix" | "tcp" | "tcp6"): a server that listens.
+
+    It has two workers unless the arguments say otherwise. After the test every server that still
+    runs gets a SIGTERM and must end with status 0 and without a word from a sanitizer.
+    """
+    started = contextlib.ExitStack()
+    counter = iter(range(1000))
+
+    def start(*arguments, listen="unix", **popen):
+        if listen == "unix":
+            address = str(tmp_path / f"nbd{next(counter)}.sock")
+            listen_argument = f"unix:{address}"
+        else:
+            host = {"tcp": "127.0.0.1", "tcp6": "::1"}[listen]
+            address = (host, server.free_port(host))
+            listen_argument = f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+        if "--workers" not in arguments and "--config" not in arguments:
+            arguments = ("--workers", "2", *arguments)
+        running = server.Server(["--listen", listen_argument, *arguments], address, **popen)
+        started.callback(running.stop)
+        return running.wait_until_listening()
+
+    with started:
+        yield start
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A file of 4 MiB of random bytes: disk.img."""
+    return images.make_image(tmp_path / "disk.img", 4 * images.MIB)
+
+
+@pytest.fixture
+def root_only():
+    if os.geteuid() != 0:
+        pytest.skip("loop devices and mounts need root")
+
+
+@pytest.fixture(params=[512, 4096])
+def loop_device(request, tmp_path, root_only):
+    """A loop device of 8 MiB of random bytes, with 512-byte and with 4096-byte blocks."""
+    backing = images.make_image(tmp_path / "loop.img", 8 * images.MIB, seed=7)
+    with images.loop_device(backing, "--sector-size", str(request.param)) as device:
+        yield device

@@ -1,0 +1,167 @@
+"""qemu-img and qemu-io, over TCP and Unix sockets."""
+
+import json
+import subprocess
+
+import pytest
+
+from support import images
+from support.server import WAIT_SECONDS
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def listen(request):
+    return request.param
+
+
+def qemu_io(uri, *commands, options=()):
+    """Runs qemu-io; a pattern that does not match, or any failed command, fails the test."""
+    arguments = [part for line in commands for part in ("-c", line)]
+    output = images.command("qemu-io", "-f", "raw", *options, *arguments, uri)
+    assert "failed" not in output and "error" not in output.lower(), output
+    return output
+
+
+def test_qemu_img_info_tells_the_size(serve, image, listen):
+    server = serve(f"disk={image}", listen=listen)
+    information = json.loads(
+        images.command("qemu-img", "info", "--output=json", server.uri("disk"))
+    )
+    assert information["virtual-size"] == image.stat().st_size and information["format"] == "raw"
+
+
+def test_qemu_img_compare_finds_the_file_and_its_export_identical(serve, image, listen):
+    server = serve("--read-only", image, listen=listen)
+    output = images.command("qemu-img", "compare", "-f", "raw", "-F", "raw", image, server.uri())
+    assert "identical" in output
+
+
+def test_qemu_img_compare_finds_one_changed_byte(serve, image, tmp_path):
+    other = bytearray(image.read_bytes())
+    other[3000000] ^= 1
+    (tmp_path / "other.img").write_bytes(other)
+    server = serve(image)
+    result = subprocess.run(
+        ["qemu-img", "compare", "-f", "raw", "-F", "raw", tmp_path / "other.img", server.uri()],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert result.returncode == 1 and "mismatch" in result.stdout
+
+
+@pytest.mark.workers
+def test_qemu_img_convert_copies_into_and_out_of_exports(serve, image, tmp_path, listen):
+    source = serve(image, listen=listen)
+    qcow2 = tmp_path / "copy.qcow2"
+    images.command(
+        "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-m", "8", "-W", source.uri(), qcow2
+    )
+    target_image = images.make_sparse_image(tmp_path / "target.img", image.stat().st_size)
+    target = serve(target_image, listen=listen)
+    images.command(
+        "qemu-img",
+        "convert",
+        "-n",
+        "-f",
+        "qcow2",
+        "-O",
+        "raw",
+        "-m",
+        "8",
+        "-W",
+        qcow2,
+        target.uri(),
+    )
+    assert images.sha256(target_image) == images.sha256(image)
+
+
+def test_qemu_img_convert_of_a_sparse_image_writes_zeroes_over_old_data(serve, tmp_path):
+    source = images.make_sparse_image(tmp_path / "source.img", 8 << 20)
+    with open(source, "r+b") as file:
+        file.seek(5 << 20)
+        file.write(b"data")
+    target = images.make_image(tmp_path / "target.img", 8 << 20)
+    server = serve(target)
+    images.command("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", source, server.uri())
+    assert images.sha256(target) == images.sha256(source)
+
+
+def test_qemu_img_map_tells_data_and_holes(serve, tmp_path):
+    path = images.make_sparse_image(tmp_path / "sparse.img", 4 << 20)
+    with open(path, "r+b") as file:
+        file.seek(1 << 20)
+        file.write(images.random_bytes(1 << 20))
+    server = serve(path)
+    extents = json.loads(
+        images.command("qemu-img", "map", "--output=json", "-f", "raw", server.uri())
+    )
+    assert [
+        (extent["start"], extent["length"], extent["data"], extent["zero"]) for extent in extents
+    ] == [
+        (0, 1 << 20, False, True),
+        (1 << 20, 1 << 20, True, False),
+        (2 << 20, 2 << 20, False, True),
+    ]
+
+
+@pytest.mark.parametrize("direct_io", ["auto", "off"])
+def test_qemu_io_patterns_are_read_back_at_any_alignment(serve, image, listen, direct_io):
+    server = serve("--direct-io", direct_io, image, listen=listen)
+    qemu_io(
+        server.uri(),
+        "write -P 0xa1 0 64k",
+        "write -P 0xb2 513 1025",
+        "write -P 0xc3 4095 2",
+        "write -P 0xd4 1048575 3",
+        "read -P 0xa1 0 513",
+        "read -P 0xb2 513 1025",
+        "read -P 0xa1 1538 2557",
+        "read -P 0xc3 4095 2",
+        "read -P 0xa1 4097 61439",
+        "read -P 0xd4 1048575 3",
+        "flush",
+    )
+    content = image.read_bytes()
+    assert content[513:1538] == b"\xb2" * 1025 and content[4095:4097] == b"\xc3\xc3"
+
+
+def test_qemu_io_writes_with_fua_discards_and_zeroes(serve, image):
+    server = serve(image)
+    qemu_io(
+        server.uri(),
+        "write -f -P 0x5a 0 1M",
+        "write -z 64k 64k",
+        "read -P 0 64k 64k",
+        "write -z -u 130000 70000",
+        "read -P 0 130000 70000",
+        "read -P 0x5a 128k 100",
+        "write -z -f 262144 512",
+        "discard 512k 256k",
+        "read -P 0x5a 768k 256k",
+        "read -P 0x5a 0 64k",
+        options=("-d", "unmap"),
+    )
+    content = image.read_bytes()
+    assert content[:65536] == b"\x5a" * 65536 and content[65536:131072] == bytes(65536)
+
+
+def test_qemu_io_keeps_many_requests_in_flight(serve, image):
+    server = serve(image)
+    writes = [f"aio_write -P {index} {index * 65536} 64k" for index in range(1, 60)]
+    reads = [f"aio_read -P {index} {index * 65536} 64k" for index in range(1, 60)]
+    qemu_io(server.uri(), *writes, "aio_flush", *reads, "aio_flush")
+
+
+def test_qemu_io_is_told_about_a_read_only_export(serve, image):
+    server = serve("--read-only", image)
+    result = subprocess.run(
+        ["qemu-io", "-f", "raw", "-c", "write 0 512", server.uri()],
+        text=True,
+        capture_output=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert image.read_bytes() == images.random_bytes(4 << 20)
