@@ -72,8 +72,9 @@ std::uint64_t AligningQueue::round_up(std::uint64_t offset) const noexcept {
   return up(offset, alignment_.block_size);
 }
 
-AligningQueue::Memory AligningQueue::make_memory(std::size_t size) {
-  auto* const memory = std::aligned_alloc(buffer_alignment, up(size, buffer_alignment));
+AligningQueue::Memory AligningQueue::make_memory(std::size_t size, std::size_t block_size) {
+  const std::size_t alignment = std::max(block_size, buffer_alignment);
+  auto* const memory = std::aligned_alloc(alignment, up(size, alignment));
   if (memory == nullptr) throw std::bad_alloc();
   return Memory(static_cast<std::byte*>(memory));
 }
@@ -83,8 +84,9 @@ AligningQueue::AligningQueue(std::unique_ptr<IoQueue> inner, const Alignment& al
     : inner_(std::move(inner)),
       alignment_(alignment),
       participant_(range_lock, inner_->wakeup_fd()),
-      edge_memory_(make_memory(std::max<std::size_t>(task_count, 1) * 2 * alignment.block_size)),
-      zero_memory_(make_memory(alignment.zero_alignment)),
+      edge_memory_(make_memory(std::max<std::size_t>(task_count, 1) * 2 * alignment.block_size,
+                               alignment.block_size)),
+      zero_memory_(make_memory(alignment.zero_alignment, alignment.block_size)),
       tasks_(std::max<std::size_t>(task_count, 1)) {
   assert(std::has_single_bit(alignment.block_size));
   assert(std::has_single_bit(alignment.zero_alignment));

@@ -6,7 +6,8 @@
 // The last bytes of a device whose size is no multiple of its blocks are the tail, [aligned_size,
 // size): the inner queue serves reads, writes, discards and zeroes there at any alignment, and
 // below it only whole blocks in aligned memory; discards and zeroes below it come in multiples of
-// `zero_alignment`. Nothing is passed down that lies in both. flush, cache and block_status are
+// `zero_alignment`. Nothing is passed down that lies in both. A read or write passed down may be
+// longer than its original by less than a block at either end. flush, cache and block_status are
 // passed down as they are, whatever their range.
 //
 // The inner queue's wakeup_fd() has to be an eventfd: grants of ranges by other threads are
@@ -60,7 +61,7 @@ class AligningQueue final : public IoQueue {
   };
   using Memory = std::unique_ptr<std::byte[], FreeMemory>;
 
-  static Memory make_memory(std::size_t size);
+  static Memory make_memory(std::size_t size, std::size_t block_size);
   bool passes_through(const Io& io) const noexcept;
   bool is_empty(const Io& io) const noexcept;
   void start(Io& io) noexcept;

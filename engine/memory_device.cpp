@@ -87,7 +87,7 @@ bool MemoryDevice::is_acceptable(const Io& io) const noexcept {
   if (io.operation == Operation::cache) return true;
   if (io.operation == Operation::block_status) return !io.extents.empty();
   const bool moves_bytes = io.operation == Operation::read || io.operation == Operation::write;
-  if (moves_bytes && io.length > buffer_size_max) return false;
+  if (moves_bytes && io.length > buffer_size_max + 2 * options_.block_size) return false;
   if (options_.block_size == 1 || io.offset >= alignment_.aligned_size) return true;
   if (moves_bytes && reinterpret_cast<std::uintptr_t>(io.buffer) % options_.block_size != 0)
     return false;
