@@ -1,0 +1,111 @@
+#include "server/command_line.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <utility>
+#include <vector>
+
+#include "server/log.h"
+#include "server/version.h"
+
+namespace server {
+namespace {
+
+// What stands behind `loopnbd serve`, as text where the program parses it itself.
+struct ServeFlags {
+  std::string config_path;
+  std::vector<std::string> listen;
+  bool read_only = false;
+  std::optional<std::string> offset;
+  std::optional<std::string> size;
+  std::string direct_io = "auto";
+  bool no_lock = false;
+  std::optional<std::uint32_t> workers;
+  std::optional<std::string> memory;
+  std::optional<std::uint32_t> connections_max;
+  bool stdio = false;
+  std::optional<std::string> log_level;
+  std::vector<std::string> files;
+};
+
+void add_serve(CLI::App& app, ServeFlags& flags) {
+  app.add_option("FILE", flags.files,
+                 "[NAME=]FILE: an image or block device to export. The export is called NAME, or like the file "
+                 "without its folders; the empty export name selects the first one");
+  app.add_option("--config", flags.config_path, "TOML file with listen addresses and exports");
+  app.add_option("--listen", flags.listen,
+                 "HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT; may be given several times. Default: "
+                 "127.0.0.1:10809, or the sockets that systemd passes")
+      ->allow_extra_args(false);
+  app.add_flag("--read-only", flags.read_only, "Refuse writes to the FILEs");
+  app.add_option("--offset", flags.offset, "Where the export begins in each FILE, in bytes (K, M, G, T)");
+  app.add_option("--size", flags.size, "How long the export is; default: up to the end of the file");
+  app.add_option("--direct-io", flags.direct_io,
+                 "auto: past the page cache where the file system can; on: or refuse to start; off: through it")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
+  app.add_flag("--no-lock", flags.no_lock, "Do not lock the FILEs against a second writer");
+  app.add_option("--workers", flags.workers, "Threads that serve connections; default: the usable cores")
+      ->check(CLI::Range(1U, workers_max));
+  app.add_option("--memory", flags.memory, "Budget for data in flight; default: 64M");
+  app.add_option("--max-connections", flags.connections_max, "Connections served at once; default: 1000")
+      ->check(CLI::Range(1U, 1U << 20));
+  app.add_flag("--stdio", flags.stdio, "Serve one client on standard input and output, then end");
+  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error, critical or off; default: info")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "critical", "off"}));
+}
+
+ExportConfig export_of(const std::string& argument, const ServeFlags& flags) {
+  auto config = ExportConfig{};
+  // A NAME has no slash, so that a path with an equals sign in a folder's name stays a path.
+  const auto equals = argument.find('=');
+  const auto slash = argument.find('/');
+  const auto named = equals != std::string::npos && (slash == std::string::npos || equals < slash);
+  config.path = named ? argument.substr(equals + 1) : argument;
+  config.name = named ? argument.substr(0, equals) : argument.substr(argument.rfind('/') + 1);
+  if (config.path.empty() || config.name.empty())
+    throw ConfigError(fmt::format("\"{}\": expected FILE or NAME=FILE", argument));
+  config.read_only = flags.read_only;
+  config.lock = !flags.no_lock;
+  config.direct_io = parse_direct_io(flags.direct_io);
+  if (flags.offset) config.offset = parse_size(*flags.offset);
+  if (flags.size) config.size = parse_size(*flags.size);
+  return config;
+}
+
+Config config_of(const ServeFlags& flags) {
+  auto config = flags.config_path.empty() ? Config{} : read_config(flags.config_path);
+  if (!flags.listen.empty()) config.listen = flags.listen;
+  if (flags.workers) config.workers = *flags.workers;
+  if (flags.memory) config.memory = parse_size(*flags.memory);
+  if (flags.connections_max) config.connections_max = *flags.connections_max;
+  if (flags.log_level) config.log_level = *flags.log_level;
+  config.stdio = flags.stdio;
+  for (const auto& file : flags.files) config.exports.push_back(export_of(file, flags));
+  validate(config);
+  return config;
+}
+
+}  // namespace
+
+std::variant<Serve, CheckConfig, Exit> parse_command_line(int argc, const char* const* argv) {
+  auto app = CLI::App("loopnbd serves disk images and block devices over NBD, with direct asynchronous I/O.");
+  app.set_version_flag("--version", fmt::format("loopnbd {}", version));
+  app.require_subcommand(1);
+  auto flags = ServeFlags{};
+  auto* const serve = app.add_subcommand("serve", "Serve files until SIGTERM or SIGINT");
+  add_serve(*serve, flags);
+  auto check = CheckConfig{};
+  auto* const check_config = app.add_subcommand("check-config", "Say whether a configuration would be accepted");
+  check_config->add_option("FILE", check.path, "The TOML file")->required();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return Exit{app.exit(error) == 0 ? 0 : 2};
+  }
+  if (check_config->parsed()) return check;
+  return Serve{config_of(flags)};
+}
+
+}  // namespace server

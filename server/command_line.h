@@ -1,0 +1,27 @@
+// The command line. Standard output and error belong to it only for --help, --version and wrong usage.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "server/config.h"
+
+namespace server {
+
+struct Serve {
+  Config config;
+};
+struct CheckConfig {
+  std::string path;
+};
+struct Exit {
+  int status = 0;
+};
+
+// Parses the command line. Exit when everything is said already (help, version, a usage error). Throws ConfigError
+// for values that cannot be.
+std::variant<Serve, CheckConfig, Exit> parse_command_line(int argc, const char* const* argv);
+
+}  // namespace server

@@ -1,0 +1,220 @@
+#include "server/config.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <charconv>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "proto/constants.h"
+#include "server/limits.h"
+#include "server/log.h"
+
+namespace server {
+namespace {
+
+// A table with the names that lead to it, for error messages; every key must be taken or finish() complains.
+class TableReader {
+ public:
+  TableReader(const toml::table& table, const std::string& path, std::string prefix)
+      : table_(table), path_(path), prefix_(std::move(prefix)) {}
+
+  const toml::node* take(std::string_view key) {
+    taken_.emplace(key);
+    return table_.get(key);
+  }
+
+  template <typename T>
+  std::optional<T> take_value(std::string_view key, std::string_view expected) {
+    const auto* const node = take(key);
+    if (node == nullptr) return std::nullopt;
+    const auto value = node->value_exact<T>();
+    if (!value) fail(*node, key, fmt::format("expected {}", expected));
+    return value;
+  }
+
+  // A number of bytes: an integer or a text with a suffix.
+  std::optional<std::uint64_t> take_size(std::string_view key) {
+    const auto* const node = take(key);
+    if (node == nullptr) return std::nullopt;
+    if (const auto number = node->value_exact<std::int64_t>(); number && *number >= 0)
+      return static_cast<std::uint64_t>(*number);
+    const auto text = node->value_exact<std::string>();
+    if (!text) fail(*node, key, "expected a size such as 1048576 or \"64M\"");
+    return checked(*node, key, [&] { return parse_size(*text); });
+  }
+
+  std::optional<std::uint32_t> take_count(std::string_view key, std::uint32_t most) {
+    const auto* const node = take(key);
+    if (node == nullptr) return std::nullopt;
+    const auto number = node->value_exact<std::int64_t>();
+    if (!number || *number < 1 || *number > most)
+      fail(*node, key, fmt::format("expected a whole number from 1 to {}", most));
+    return static_cast<std::uint32_t>(*number);
+  }
+
+  // Runs `parse`, giving its complaint the place in the file.
+  template <typename Parse>
+  auto checked(const toml::node& node, std::string_view key, Parse parse) -> decltype(parse()) {
+    try {
+      return parse();
+    } catch (const ConfigError& error) {
+      fail(node, key, error.what());
+    }
+  }
+
+  void finish(std::string_view known) {
+    for (const auto& [key, node] : table_)
+      if (!taken_.contains(key.str()))
+        fail(node, key.str(), fmt::format("unknown key; the known ones here are {}", known));
+  }
+
+  [[noreturn]] void fail(const toml::node& node, std::string_view key, std::string_view why) {
+    throw ConfigError(
+        fmt::format("{}:{}: {}{}: {}", path_, node.source().begin.line, prefix_, key, why));
+  }
+
+ private:
+  const toml::table& table_;
+  const std::string& path_;
+  std::string prefix_;
+  std::set<std::string, std::less<>> taken_;
+};
+
+void check_name(std::string_view name) {
+  if (name.empty()) throw ConfigError("an export needs a name that is not empty");
+  if (name.size() > proto::string_length_max)
+    throw ConfigError(fmt::format("an export name is at most {} bytes long", proto::string_length_max));
+  if (name.find('\0') != std::string_view::npos)
+    throw ConfigError("an export name must not contain a zero byte");
+}
+
+ExportConfig read_export(const toml::table& table, const std::string& path, std::size_t index) {
+  auto reader = TableReader(table, path, fmt::format("export[{}].", index));
+  auto config = ExportConfig{};
+  const auto name = reader.take_value<std::string>("name", "a text");
+  const auto file = reader.take_value<std::string>("path", "the path of a file or block device");
+  if (!file)
+    throw ConfigError(fmt::format(
+        "{}:{}: export[{}]: no \"path\": say which file or block device it is, as in path = \"/srv/disk.img\"",
+        path, table.source().begin.line, index));
+  config.path = *file;
+  config.name = name.value_or(config.path.substr(config.path.rfind('/') + 1));
+  if (const auto* const node = table.get("name"); node != nullptr)
+    reader.checked(*node, "name", [&] { check_name(config.name); });
+  config.description = reader.take_value<std::string>("description", "a text").value_or("");
+  if (config.description.size() > proto::string_length_max)
+    reader.fail(*table.get("description"), "description",
+                fmt::format("at most {} bytes are allowed", proto::string_length_max));
+  config.read_only = reader.take_value<bool>("read_only", "true or false").value_or(false);
+  config.offset = reader.take_size("offset").value_or(0);
+  config.size = reader.take_size("size");
+  config.lock = reader.take_value<bool>("lock", "true or false").value_or(true);
+  if (const auto mode = reader.take_value<std::string>("direct_io", "\"auto\", \"on\" or \"off\""))
+    config.direct_io = reader.checked(*table.get("direct_io"), "direct_io",
+                                      [&] { return parse_direct_io(*mode); });
+  reader.finish("name, path, description, read_only, offset, size, direct_io, lock");
+  return config;
+}
+
+void read_listen(TableReader& reader, Config& config) {
+  const auto* const node = reader.take("listen");
+  if (node == nullptr) return;
+  constexpr std::string_view expected = "expected a list of addresses such as [\"127.0.0.1:10809\"]";
+  const auto* const array = node->as_array();
+  if (array == nullptr) reader.fail(*node, "listen", expected);
+  for (const auto& element : *array) {
+    const auto address = element.value_exact<std::string>();
+    if (!address) reader.fail(element, "listen", expected);
+    config.listen.push_back(*address);
+  }
+}
+
+void read_exports(TableReader& reader, const std::string& path, Config& config) {
+  const auto* const node = reader.take("export");
+  if (node == nullptr) return;
+  const auto* const array = node->as_array();
+  if (array == nullptr) reader.fail(*node, "export", "write [[export]] with two brackets: there may be several");
+  for (const auto& element : *array) {
+    const auto* const table = element.as_table();
+    if (table == nullptr) reader.fail(element, "export", "write [[export]] and its keys below it");
+    config.exports.push_back(read_export(*table, path, config.exports.size()));
+  }
+}
+
+}  // namespace
+
+std::uint64_t parse_size(std::string_view text) {
+  constexpr std::string_view suffixes = "KMGTP";
+  std::uint64_t value = 0;
+  const auto* const end = text.data() + text.size();
+  const auto [rest, failure] = std::from_chars(text.data(), end, value);
+  auto shift = 0U;
+  auto valid = failure == std::errc{};
+  if (valid && rest != end) {
+    const auto suffix = suffixes.find(*rest >= 'a' ? static_cast<char>(*rest - 'a' + 'A') : *rest);
+    valid = suffix != std::string_view::npos && rest + 1 == end;
+    shift = valid ? 10U * (static_cast<unsigned>(suffix) + 1) : 0;
+  }
+  if (!valid)
+    throw ConfigError(fmt::format(
+        "\"{}\" is not a size: write bytes, or a whole number with K, M, G, T or P (powers of 1024)", text));
+  if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) >> shift)
+    throw ConfigError(fmt::format("\"{}\" is too large: sizes stay below 8 EiB", text));
+  return value << shift;
+}
+
+engine::DirectIo parse_direct_io(std::string_view text) {
+  if (text == "auto") return engine::DirectIo::automatic;
+  if (text == "on") return engine::DirectIo::on;
+  if (text == "off") return engine::DirectIo::off;
+  throw ConfigError(fmt::format("\"{}\" is not one of auto, on, off", text));
+}
+
+Config read_config(const std::string& path) {
+  auto table = toml::table{};
+  try {
+    table = toml::parse_file(path);
+  } catch (const toml::parse_error& error) {
+    const auto line = error.source().begin.line;
+    throw ConfigError(line == 0 ? fmt::format("cannot read the configuration {}: {}", path, error.description())
+                                : fmt::format("{}:{}: {}", path, line, error.description()));
+  }
+  auto config = Config{};
+  auto reader = TableReader(table, path, "");
+  read_listen(reader, config);
+  config.workers = reader.take_count("workers", workers_max).value_or(0);
+  config.memory = reader.take_size("memory").value_or(default_memory);
+  config.connections_max =
+      reader.take_count("max_connections", 1U << 20).value_or(default_connections_max);
+  if (const auto level = reader.take_value<std::string>("log_level", "a text")) {
+    if (!log::is_level(*level))
+      reader.fail(*table.get("log_level"), "log_level",
+                  fmt::format("\"{}\" is not one of trace, debug, info, warn, error, critical, off", *level));
+    config.log_level = *level;
+  }
+  read_exports(reader, path, config);
+  reader.finish("listen, workers, memory, max_connections, log_level, export");
+  return config;
+}
+
+void validate(const Config& config) {
+  if (config.exports.empty())
+    throw ConfigError(
+        "nothing to serve: name a file (loopnbd serve disk.img) or write an [[export]] into the configuration");
+  auto paths_by_name = std::set<std::string_view>{};
+  for (const auto& entry : config.exports) {
+    check_name(entry.name);
+    if (!paths_by_name.insert(entry.name).second)
+      throw ConfigError(fmt::format(
+          "two exports are called \"{}\" (the second is {}): give one of them another name (NAME=FILE, or name = …)",
+          entry.name, entry.path));
+  }
+  if (config.stdio && !config.listen.empty())
+    throw ConfigError("--stdio serves one client on standard input and output: leave the listen addresses out");
+  derive_limits(config);
+}
+
+}  // namespace server

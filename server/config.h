@@ -1,0 +1,58 @@
+// What the operator asked for, from a TOML file and the command line: one immutable value, fully validated before
+// anything listens. Every refusal says which file, line and key, why, and what to do.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/open_device.h"
+
+namespace server {
+
+// The message is for people.
+class ConfigError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct ExportConfig {
+  std::string name;  // not empty; unique
+  std::string path;
+  std::string description;
+  bool read_only = false;
+  std::uint64_t offset = 0;           // bytes
+  std::optional<std::uint64_t> size;  // bytes
+  engine::DirectIo direct_io = engine::DirectIo::automatic;
+  bool lock = true;
+};
+
+inline constexpr std::string_view default_listen_address = "127.0.0.1:10809";
+inline constexpr std::uint64_t default_memory = 64U << 20;  // bytes
+inline constexpr std::uint32_t default_connections_max = 1000;
+inline constexpr std::uint32_t workers_max = 256;
+
+struct Config {
+  std::vector<std::string> listen;  // as written; empty: the default address, or what systemd passes
+  std::uint32_t workers = 0;        // 0: the cores the process may use
+  std::uint64_t memory = default_memory;  // bytes: the budget for data in flight
+  std::uint32_t connections_max = default_connections_max;
+  std::string log_level = "info";
+  bool stdio = false;  // serve one client on standard input and output
+  std::vector<ExportConfig> exports;  // the first is the default export
+};
+
+// "512", "64K", "10G": bytes with an optional binary suffix K, M, G, T or P. Throws ConfigError.
+std::uint64_t parse_size(std::string_view text);
+// "auto", "on" or "off". Throws ConfigError.
+engine::DirectIo parse_direct_io(std::string_view text);
+
+// Reads a TOML file. Throws ConfigError.
+Config read_config(const std::string& path);
+
+// What only the whole shows: at least one export, no name twice, memory enough for the workers. Throws ConfigError.
+void validate(const Config& config);
+
+}  // namespace server

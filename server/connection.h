@@ -1,0 +1,145 @@
+// The transmission phase of one client: frames requests out of the byte stream, hands them to the export's queue,
+// and sends the replies. Belongs to one worker and is used on its thread only.
+//
+// Flow control: a request holds a slot and its buffers from its header to the last byte of its reply. Without them the
+// connection does not receive, and TCP holds the client back. Spec: "Transmission phase".
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/negotiation.h"
+#include "server/handshake.h"
+#include "server/receive_buffer.h"
+#include "server/reply_queue.h"
+#include "server/request.h"
+#include "server/transport.h"
+
+namespace server {
+
+class Worker;
+struct ExportQueue;
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(Worker& worker, std::unique_ptr<Transport> transport, Handshake handshake);
+
+  // Begins to serve requests.
+  void start();
+  // Goes on with what was held up, sends replies, and ends the connection when it is time to.
+  void pump();
+  // Resources may be free again.
+  void resume();
+  // One of its operations has completed, with `length` or -errno.
+  void complete(Request& piece, std::int64_t result) noexcept;
+
+  // Takes no further requests; those that have arrived are answered, then the connection ends.
+  void end_input() noexcept;
+  // Drops everything but what the kernel still works on; ends when that is done.
+  void abandon(std::string_view reason) noexcept;
+
+  const Export& target() const noexcept { return *target_; }
+  // The client has closed its side, perhaps with requests still unread.
+  bool client_is_gone() const noexcept;
+  // Nothing is in flight and the worker has been told.
+  bool finished() const noexcept { return finished_; }
+
+ private:
+  enum class Phase : std::uint8_t {
+    header,          // of the next request
+    reading,         // pieces of a READ are still to be submitted
+    payload,         // of a WRITE
+    status_payload,  // of a BLOCK_STATUS
+    discard,         // payload of a refused request
+  };
+
+  // connection.cpp: the stream
+  void take_early_input() noexcept;
+  bool wants_input() const noexcept;
+  void wait_readable();
+  void wait_writable();
+  void receive_while_possible() noexcept;
+  ssize_t receive_once() noexcept;
+  void send_replies() noexcept;
+  Request& interrupt_current() noexcept;
+  void end_if_done() noexcept;
+  void schedule() noexcept;
+  void wait_for_resources() noexcept;
+
+  // connection_requests.cpp: from bytes to operations. Those that return bool say whether parsing can go on; if not,
+  // bytes or resources are missing, or the connection has ended.
+  void parse() noexcept;
+  bool parse_header() noexcept;
+  bool begin(Request& whole, std::uint64_t payload_length) noexcept;
+  bool submit_read_pieces() noexcept;
+  bool fill_write_pieces() noexcept;
+  bool begin_write_piece() noexcept;
+  bool parse_status_payload() noexcept;
+  bool begin_block_status() noexcept;
+  bool discard_payload() noexcept;
+  bool discard(std::uint64_t length) noexcept;
+  bool begin_current(Request& whole, Phase phase) noexcept;
+  bool submit_whole(Request& whole, engine::Operation operation) noexcept;
+  void submit(Request& piece) noexcept;
+  Request* take_piece(engine::Operation operation, bool undivided) noexcept;
+  void list_in_order(Request& piece) noexcept;
+  Request* take_slot() noexcept;
+  void give_back(Request& request) noexcept;
+  void give_back_if_over(Request& whole) noexcept;
+
+  // connection_replies.cpp: from results to bytes
+  void complete_read(Request& piece, bool success) noexcept;
+  void complete_block_status(Request& whole, std::int64_t result) noexcept;
+  void refuse(Request& whole, proto::Error error, std::string_view text) noexcept;
+  void answer(Request& whole) noexcept;
+  void answer_when_done(Request& whole) noexcept;
+  void encode_read(Request& piece, bool done) noexcept;
+  void send_in_order() noexcept;
+  bool send_first_in_order() noexcept;
+  void enqueue(Request& request) noexcept;
+  void note_error(Request& whole, std::int64_t result) noexcept;
+  proto::ReplyTo reply_to(const Request& whole) const noexcept;
+
+  Worker& worker_;
+  std::unique_ptr<Transport> transport_;
+  const std::shared_ptr<Export> target_;
+  ExportQueue& queue_;
+  const proto::RequestRules rules_;
+  const std::uint32_t block_size_;  // bytes, of the device
+
+  // Input.
+  std::vector<std::byte> early_input_;  // until received_ has room for it
+  ReceiveBuffer received_;
+  Phase phase_ = Phase::header;
+  Request* current_ = nullptr;         // the request whose pieces or payload are under way
+  Request* filling_ = nullptr;         // the piece that payload is received into
+  std::size_t filled_ = 0;             // bytes of it
+  std::uint64_t next_offset_ = 0;      // where the next piece of current_ begins
+  std::uint64_t remaining_ = 0;        // bytes of current_ without a piece; of a discarded payload, without consumption
+  bool waiting_readable_ = false;
+  bool drained_ = false;               // the last receive left nothing behind
+  bool started_ = false;
+  bool blocked_ = false;               // parsing waits for a slot or a buffer
+  bool input_ended_ = false;
+
+  // Output.
+  ReplyQueue replies_;
+  ReplyQueue held_back_;               // replies behind one that is sent in pieces without chunk headers
+  Request* first_in_order_ = nullptr;  // READs whose pieces must leave in order
+  Request* last_in_order_ = nullptr;
+  bool waiting_writable_ = false;
+
+  std::size_t slots_held_ = 0;
+  std::size_t data_held_ = 0;          // bytes of the buffers of the slots
+  std::size_t ios_in_flight_ = 0;
+  bool scheduled_ = false;
+  bool waiting_for_resources_ = false;
+  bool broken_ = false;                // nothing can be sent any more
+  bool finished_ = false;
+};
+
+}  // namespace server

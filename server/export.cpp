@@ -1,0 +1,45 @@
+#include "server/export.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace server {
+
+Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device, const Limits& limits)
+    : config_(std::move(config)),
+      device_(std::move(device)),
+      payload_length_max_(limits.payload_length_max) {}
+
+proto::ExportDescription Export::describe() const {
+  namespace flag = proto::transmission_flag;
+  const auto& geometry = device_->geometry();
+  // Every connection works on the one device, and nothing is cached above it: hence CAN_MULTI_CONN.
+  auto flags = flag::has_flags | flag::send_flush | flag::send_fua | flag::can_multi_conn | flag::send_cache;
+  if (geometry.rotational) flags |= flag::rotational;
+  if (geometry.read_only) {
+    flags |= flag::read_only;
+  } else {
+    flags |= flag::send_write_zeroes | flag::send_fast_zero;
+    if (geometry.can_discard) flags |= flag::send_trim;
+  }
+  auto description = proto::ExportDescription{};
+  description.name = config_.name;
+  description.description = config_.description;
+  description.size = device_->size();
+  description.transmission_flags = static_cast<std::uint16_t>(flags);
+  // The engine serves every alignment exactly, so no client is held to one.
+  description.block_size_minimum = 1;
+  description.block_size_preferred = std::max(geometry.preferred_size, 4096U);
+  description.payload_length_max = payload_length_max_;
+  return description;
+}
+
+std::shared_ptr<Export> ExportTable::find(std::string_view name) const {
+  if (name.empty()) return exports_.empty() ? nullptr : exports_.front();
+  const auto found = std::ranges::find(exports_, name, [](const auto& entry) -> std::string_view {
+    return entry->name();
+  });
+  return found == exports_.end() ? nullptr : *found;
+}
+
+}  // namespace server

@@ -1,0 +1,52 @@
+// What clients can ask for by name: a device and how it is offered. Immutable, shared by all workers.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/block_device.h"
+#include "proto/negotiation.h"
+#include "server/config.h"
+#include "server/limits.h"
+#include "server/log.h"
+
+namespace server {
+
+class Export {
+ public:
+  Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device, const Limits& limits);
+
+  const std::string& name() const noexcept { return config_.name; }
+  const ExportConfig& config() const noexcept { return config_; }
+  engine::BlockDevice& device() const noexcept { return *device_; }
+
+  // For the negotiation, with the size of this moment.
+  proto::ExportDescription describe() const;
+
+  // Lets some of the messages about failing requests through.
+  log::RateLimit& error_log() noexcept { return error_log_; }
+
+ private:
+  const ExportConfig config_;
+  const std::shared_ptr<engine::BlockDevice> device_;
+  const std::uint32_t payload_length_max_;  // bytes
+  log::RateLimit error_log_;
+};
+
+class ExportTable {
+ public:
+  explicit ExportTable(std::vector<std::shared_ptr<Export>> exports) : exports_(std::move(exports)) {}
+
+  const std::vector<std::shared_ptr<Export>>& all() const noexcept { return exports_; }
+  // The empty name finds the first export. nullptr: there is none.
+  std::shared_ptr<Export> find(std::string_view name) const;
+
+ private:
+  std::vector<std::shared_ptr<Export>> exports_;
+};
+
+}  // namespace server

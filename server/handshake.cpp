@@ -1,0 +1,107 @@
+#include "server/handshake.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "server/log.h"
+
+namespace server {
+namespace {
+
+class Directory final : public proto::ExportDirectory {
+ public:
+  explicit Directory(const ExportTable& exports) : exports_(exports) {}
+
+  std::vector<proto::ExportDescription> list() override {
+    auto descriptions = std::vector<proto::ExportDescription>{};
+    for (const auto& entry : exports_.all()) descriptions.push_back(entry->describe());
+    return descriptions;
+  }
+  std::optional<proto::ExportDescription> find(std::string_view name) override {
+    const auto found = exports_.find(name);
+    if (found == nullptr) return std::nullopt;
+    return found->describe();
+  }
+
+ private:
+  const ExportTable& exports_;
+};
+
+// False: the client is gone or the transport was closed.
+Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const auto vector = iovec{.iov_base = const_cast<std::byte*>(bytes.data()),  // writev() only reads
+                              .iov_len = bytes.size()};
+    const auto sent = transport.write_some(std::span(&vector, 1));
+    if (sent > 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(sent));
+    } else if (sent == -EAGAIN) {
+      const auto [failure] = co_await transport.writable().async_wait(Descriptor::wait_write, as_result);
+      if (failure) co_return false;
+    } else {
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
+// Bytes received; 0: the client is gone or the transport was closed.
+Awaitable<std::size_t> receive_some(Transport& transport, std::span<std::byte> room) {
+  for (;;) {
+    const auto vector = iovec{.iov_base = room.data(), .iov_len = room.size()};
+    const auto received = transport.read_some(std::span(&vector, 1));
+    if (received > 0) co_return static_cast<std::size_t>(received);
+    if (received != -EAGAIN) co_return 0;
+    const auto [failure] = co_await transport.readable().async_wait(Descriptor::wait_read, as_result);
+    if (failure) co_return 0;
+  }
+}
+
+}  // namespace
+
+Awaitable<std::optional<Handshake>> shake_hands(Transport& transport, std::shared_ptr<const ExportTable> exports,
+                                                const Limits& limits) {
+  auto directory = Directory(*exports);
+  auto negotiation = proto::Negotiation(directory, proto::TlsMode::off);
+  auto output = proto::Negotiation::greeting();
+  auto input = std::array<std::byte, 4096>{};
+  auto sent = co_await send_all(transport, output);
+  while (sent) {
+    const auto received = co_await receive_some(transport, input);
+    if (received == 0) break;
+    output.clear();
+    const auto progress = negotiation.receive(std::span(input).first(received), output);
+    sent = co_await send_all(transport, output);
+    if (progress.next == proto::Negotiation::Next::transmit) {
+      if (!sent) break;
+      auto handshake = Handshake{};
+      handshake.negotiated = negotiation.result();
+      handshake.target = exports->find(handshake.negotiated.export_description.name);
+      handshake.early_input.assign(input.begin() + static_cast<std::ptrdiff_t>(progress.consumed),
+                                   input.begin() + static_cast<std::ptrdiff_t>(received));
+      co_return handshake;
+    }
+    if (progress.next != proto::Negotiation::Next::receive) {
+      log::info("{}: handshake ended: {}", transport.peer(), negotiation.reason());
+      co_await linger(transport);
+      break;
+    }
+    if (negotiation.option_count() > limits.options_max) {
+      log::warn("{}: closed after more than {} options without choosing an export", transport.peer(),
+                limits.options_max);
+      break;
+    }
+  }
+  co_return std::nullopt;
+}
+
+Awaitable<void> linger(Transport& transport) {
+  auto ignored = std::array<std::byte, 4096>{};
+  transport.end_output();
+  auto received = std::size_t{1};
+  while (received > 0) received = co_await receive_some(transport, ignored);
+}
+
+}  // namespace server

@@ -1,0 +1,31 @@
+// The handshake of one connection: pumps bytes between a transport and proto::Negotiation.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "proto/negotiation.h"
+#include "server/asio.h"
+#include "server/export.h"
+#include "server/limits.h"
+#include "server/transport.h"
+
+namespace server {
+
+struct Handshake {
+  proto::Negotiated negotiated;
+  std::shared_ptr<Export> target;
+  std::vector<std::byte> early_input;  // what the client sent behind its GO
+};
+
+// Runs until the client has chosen an export, or nothing when the connection is to be closed. Whoever calls it
+// enforces the deadline by closing the transport, which ends it. The arguments outlive the coroutine.
+Awaitable<std::optional<Handshake>> shake_hands(Transport& transport, std::shared_ptr<const ExportTable> exports,
+                                                const Limits& limits);
+
+// Ends the output and reads what the client still sends until it closes, so that nothing sent before is lost to a
+// reset of the connection. The caller enforces a deadline in the same way.
+Awaitable<void> linger(Transport& transport);
+
+}  // namespace server

@@ -1,0 +1,43 @@
+#include "server/log.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+namespace server::log {
+namespace {
+
+constexpr std::array<std::string_view, 7> levels = {"trace", "debug", "info", "warn",
+                                                    "error", "critical", "off"};
+
+}  // namespace
+
+void start(const std::string& level) {
+  auto logger = spdlog::stderr_color_mt("loopnbd");
+  logger->set_pattern(std::getenv("JOURNAL_STREAM") != nullptr ? "%^%l%$: %v"
+                                                               : "%Y-%m-%d %H:%M:%S.%e %^%l%$: %v");
+  logger->flush_on(spdlog::level::trace);
+  spdlog::set_default_logger(std::move(logger));
+  spdlog::set_level(spdlog::level::from_str(level));
+}
+
+bool is_level(std::string_view level) { return std::ranges::find(levels, level) != levels.end(); }
+
+std::optional<std::uint64_t> RateLimit::admit() noexcept {
+  const auto now = std::chrono::duration_cast<std::chrono::seconds>(
+                       std::chrono::steady_clock::now().time_since_epoch())
+                       .count();
+  const auto before = last_second_.exchange(now, std::memory_order_relaxed);
+  if (before != 0 && now > before)
+    credit_.store(std::min(burst, credit_.load(std::memory_order_relaxed) + (now - before)),
+                  std::memory_order_relaxed);
+  if (credit_.fetch_sub(1, std::memory_order_relaxed) > 0)
+    return silenced_.exchange(0, std::memory_order_relaxed);
+  credit_.store(0, std::memory_order_relaxed);
+  silenced_.fetch_add(1, std::memory_order_relaxed);
+  return std::nullopt;
+}
+
+}  // namespace server::log

@@ -1,0 +1,41 @@
+// The program: parse, open, listen, run, drain.
+#include <csignal>
+#include <exception>
+#include <iostream>
+#include <variant>
+
+#include "server/command_line.h"
+#include "server/log.h"
+#include "server/server.h"
+
+namespace {
+
+constexpr int exit_status_refused = 1;
+
+int serve(const server::Config& config) {
+  server::log::start(config.log_level);
+  // Clients that vanish are answered by EPIPE, not by the end of the process.
+  std::signal(SIGPIPE, SIG_IGN);
+  auto instance = server::Server(config);
+  return instance.run();
+}
+
+int check_config(const std::string& path) {
+  server::check(server::read_config(path));
+  std::cout << path << ": the configuration is valid\n";
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const auto command = server::parse_command_line(argc, argv);
+    if (const auto* const serving = std::get_if<server::Serve>(&command)) return serve(serving->config);
+    if (const auto* const checking = std::get_if<server::CheckConfig>(&command)) return check_config(checking->path);
+    return std::get<server::Exit>(command).status;
+  } catch (const std::exception& error) {
+    std::cerr << "loopnbd: " << error.what() << '\n';
+    return exit_status_refused;
+  }
+}

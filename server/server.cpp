@@ -1,0 +1,204 @@
+#include "server/server.h"
+
+#include <fmt/format.h>
+
+#include <boost/asio/signal_set.hpp>
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "engine/open_device.h"
+#include "server/log.h"
+#include "server/version.h"
+
+namespace server {
+namespace {
+
+constexpr std::size_t blocking_threads = 8;
+constexpr int exit_status_sync_failed = 1;
+
+std::string format_size(std::uint64_t bytes) {
+  constexpr std::string_view suffixes = "KMGTPE";
+  auto value = static_cast<double>(bytes);
+  auto suffix = std::string_view("B");
+  for (auto index = std::size_t{0}; value >= 1024 && index < suffixes.size(); ++index) {
+    value /= 1024;
+    suffix = suffixes.substr(index, 1);
+  }
+  return suffix == "B" ? fmt::format("{} B", bytes) : fmt::format("{:.4g} {}iB", value, suffix);
+}
+
+std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& config, engine::BlockingPool& pool) {
+  auto options = engine::DeviceOptions{};
+  options.path = config.path;
+  options.read_only = config.read_only;
+  options.direct_io = config.direct_io;
+  options.offset = config.offset;
+  options.size = config.size;
+  options.lock = config.lock;
+  options.report = [name = config.name](std::string_view event) {
+    log::warn("export \"{}\": {}", name, event);
+  };
+  try {
+    return engine::open_device(options, pool);
+  } catch (const std::exception& error) {
+    throw std::runtime_error(fmt::format("export \"{}\": {}", config.name, error.what()));
+  }
+}
+
+// The address as part of an NBD URI and for nbd-client; a wildcard listens on every address.
+void log_attach_commands(const std::string& listening, const std::string& export_name) {
+  if (const auto path = std::string_view(listening); path.starts_with("unix:")) {
+    const auto socket = path.substr(5);
+    log::info("  nbd-client -unix {} -N {} /dev/nbd0", socket, export_name);
+    log::info("  nbdinfo 'nbd+unix:///{}?socket={}'", export_name, socket);
+    return;
+  }
+  if (listening.starts_with("vsock:")) {
+    log::info("  a guest reaches it at port {} of its host", listening.substr(6));
+    return;
+  }
+  const auto colon = listening.rfind(':');
+  auto host = listening.substr(0, colon);
+  if (host == "0.0.0.0" || host == "[::]") host = "HOST";
+  const auto port = listening.substr(colon + 1);
+  const auto bare = host.starts_with('[') ? host.substr(1, host.size() - 2) : host;
+  log::info("  nbd-client -N {} {} {} /dev/nbd0", export_name, bare, port);
+  log::info("  nbdinfo nbd://{}:{}/{}", host, port, export_name);
+}
+
+}  // namespace
+
+Server::Server(Config config)
+    : config_(std::move(config)),
+      limits_(derive_limits(config_)),
+      blocking_pool_(blocking_threads),
+      io_context_(1) {
+  open_exports();
+  make_workers();
+  if (!config_.stdio) open_sockets();
+}
+
+Server::~Server() = default;
+
+void Server::open_exports() {
+  auto exports = std::vector<std::shared_ptr<Export>>{};
+  for (const auto& entry : config_.exports) {
+    auto device = open_export_device(entry, blocking_pool_);
+    exports.push_back(std::make_shared<Export>(entry, std::move(device), limits_));
+  }
+  exports_ = std::make_shared<const ExportTable>(std::move(exports));
+}
+
+void Server::make_workers() {
+  for (auto index = 0U; index < limits_.workers; ++index) {
+    auto& worker = *workers_.emplace_back(std::make_unique<Worker>(limits_, exports_, workers_));
+    for (const auto& target : exports_->all()) worker.add_export(*target);
+  }
+}
+
+void Server::open_sockets() {
+  sockets_ = take_passed_sockets();
+  auto addresses = config_.listen;
+  if (addresses.empty() && sockets_.empty()) addresses.emplace_back(default_listen_address);
+  for (const auto& address : addresses)
+    for (auto& socket : open_listening_sockets(address)) sockets_.push_back(std::move(socket));
+}
+
+void Server::announce() const {
+  log::info("loopnbd {}, {} worker{}, {} for data in flight", version, limits_.workers,
+            limits_.workers == 1 ? "" : "s", format_size(config_.memory));
+  for (const auto& entry : exports_->all()) {
+    const auto& device = entry->device();
+    log::info("export \"{}\": {}, {} bytes ({}), {} I/O, block size {}{}", entry->name(), entry->config().path,
+              device.size(), format_size(device.size()), device.mode(), device.geometry().block_size,
+              device.geometry().read_only ? ", read-only" : "");
+  }
+  for (const auto& listener : listeners_) {
+    log::info("listening on {}; attach with", listener->name());
+    log_attach_commands(listener->name(), exports_->all().front()->name());
+  }
+}
+
+int Server::run() {
+  auto signals = asio::signal_set(io_context_, SIGTERM, SIGINT);
+  signals.async_wait([&](const boost::system::error_code& cancelled, int number) {
+    if (cancelled) return;
+    signals.async_wait([](const boost::system::error_code& again_cancelled, int again) {
+      if (again_cancelled) return;
+      log::warn("a second {}: ending at once, without waiting for what is in flight", ::strsignal(again));
+      std::_Exit(128 + again);
+    });
+    stop(::strsignal(number));
+  });
+  for (auto& worker : workers_)
+    worker->on_idle([this] { asio::post(io_context_, [this] { stop_if_idle(); }); });
+  for (auto& worker : workers_) worker->start();
+  if (config_.stdio) {
+    announce();
+    workers_.front()->serve(UniqueFd(::dup(STDIN_FILENO)), UniqueFd(::dup(STDOUT_FILENO)), "standard input");
+  } else {
+    for (auto& socket : std::exchange(sockets_, {}))
+      listeners_.push_back(std::make_unique<Listener>(
+          io_context_, std::move(socket),
+          [this](UniqueFd client, std::string peer) { serve(std::move(client), std::move(peer)); }));
+    announce();
+  }
+  io_context_.run();
+  for (auto& worker : workers_) worker->stop();
+  for (auto& worker : workers_) worker->join();
+  return sync_exports();
+}
+
+void Server::serve(UniqueFd socket, std::string peer) {
+  auto total = std::size_t{0};
+  for (const auto& worker : workers_) total += worker->connection_count();
+  if (total >= limits_.connections_max) {
+    if (limit_log_.admit())
+      log::warn("{}: refused: {} connections are served already (max_connections)", peer, total);
+    return;
+  }
+  const auto least_loaded = std::ranges::min_element(
+      workers_, {}, [](const auto& worker) { return worker->connection_count(); });
+  (*least_loaded)->serve(std::move(socket), std::move(peer));
+}
+
+void Server::stop(const char* reason) {
+  log::info("{}: finishing what is in flight, then ending; once more to end at once", reason);
+  stopping_ = true;
+  listeners_.clear();
+  for (auto& worker : workers_) worker->drain();
+  stop_if_idle();
+}
+
+void Server::stop_if_idle() {
+  const auto idle = std::ranges::all_of(
+      workers_, [](const auto& worker) { return worker->connection_count() == 0; });
+  // The client of --stdio is the only one there will be.
+  if (idle && (stopping_ || config_.stdio)) io_context_.stop();
+}
+
+int Server::sync_exports() {
+  auto status = 0;
+  for (const auto& entry : exports_->all()) {
+    if (entry->device().geometry().read_only) continue;
+    const auto result = entry->device().sync();
+    if (result == 0) continue;
+    log::error("export \"{}\": the last sync failed: {}; data that was acknowledged may be lost", entry->name(),
+               std::strerror(-result));
+    status = exit_status_sync_failed;
+  }
+  log::info("ended");
+  return status;
+}
+
+void check(const Config& config) {
+  validate(config);
+  auto pool = engine::BlockingPool(1);
+  for (const auto& address : config.listen) check_listen_address(address);
+  for (const auto& entry : config.exports) open_export_device(entry, pool);
+}
+
+}  // namespace server

@@ -1,0 +1,256 @@
+#include "server/worker.h"
+
+#include <algorithm>
+#include <functional>
+#include <utility>
+
+#include "server/log.h"
+
+namespace server {
+namespace {
+
+// Rounds of one turn before the sockets are looked at again.
+constexpr auto rounds_max = 8;
+
+}  // namespace
+
+ExportQueue::ExportQueue(asio::io_context& io_context, std::unique_ptr<engine::IoQueue> io_queue)
+    : queue(std::move(io_queue)), wakeup(io_context, queue->wakeup_fd()) {}
+
+ExportQueue::~ExportQueue() { wakeup.release(); }
+
+Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers)
+    : limits_(limits),
+      exports_(std::move(exports)),
+      workers_(workers),
+      buffers_(limits.memory_per_worker),
+      requests_(std::max<std::size_t>(1024, limits.memory_per_worker / engine::buffer_size_min)),
+      io_context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
+      work_(asio::make_work_guard(io_context_)),
+      departure_(io_context_, Timer::time_point::max()),
+      drain_deadline_(io_context_) {}
+
+Worker::~Worker() {
+  stop();
+  join();
+}
+
+void Worker::add_export(Export& target) {
+  queues_.emplace(&target, std::make_unique<ExportQueue>(
+                               io_context_, target.device().make_queue(limits_.queue_depth)));
+}
+
+void Worker::start() {
+  thread_ = std::thread([this] {
+    while (!stopping_ || connection_count() > 0) run_turn();
+  });
+}
+
+void Worker::stop() {
+  asio::post(io_context_, [this] { stopping_ = true; });
+}
+
+void Worker::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::run_turn() {
+  io_context_.run_one();
+  io_context_.poll();
+  settle();
+  bury();
+}
+
+void Worker::settle() {
+  auto busy = true;
+  for (auto round = 0; busy && round < rounds_max; ++round) {
+    busy = run_queues();
+    busy = pump_connections() || busy;
+  }
+  wait_for_completions();
+  if (busy) asio::post(io_context_, [] {});
+}
+
+bool Worker::run_queues() noexcept {
+  auto busy = false;
+  for (auto* const entry : active_queues_) {
+    if (std::exchange(entry->unflushed, false)) {
+      entry->queue->flush();
+      busy = true;
+    }
+    busy = entry->queue->harvest() > 0 || busy;
+  }
+  std::erase_if(active_queues_, [](ExportQueue* entry) {
+    entry->active = entry->unflushed || entry->queue->in_flight() > 0;
+    return !entry->active;
+  });
+  return busy;
+}
+
+bool Worker::pump_connections() {
+  scheduled_now_.clear();
+  scheduled_now_.swap(scheduled_);
+  for (auto* const connection : scheduled_now_) connection->pump();
+  if (scheduled_now_.empty() || waiting_for_resources_.empty()) return !scheduled_now_.empty();
+  // Replies have gone, so slots and buffers may be free. Those that still get none wait again, in the same order.
+  scheduled_now_.clear();
+  scheduled_now_.swap(waiting_for_resources_);
+  for (auto* const connection : scheduled_now_) connection->resume();
+  return true;
+}
+
+void Worker::wait_for_completions() {
+  // Only while something is in flight: what completes within the submission costs no wake-up.
+  for (auto* const entry : active_queues_) {
+    if (std::exchange(entry->waiting, true)) continue;
+    entry->wakeup.async_wait(Descriptor::wait_read, [entry](const boost::system::error_code& failure) {
+      entry->waiting = false;
+      if (!failure) entry->queue->clear_wakeup();
+    });
+  }
+}
+
+void Worker::submit(ExportQueue& queue, engine::Io& io) noexcept {
+  queue.queue->submit(io);
+  queue.unflushed = true;
+  if (!std::exchange(queue.active, true)) active_queues_.push_back(&queue);
+}
+
+void Worker::schedule(Connection& connection) { scheduled_.push_back(&connection); }
+
+void Worker::wait_for_resources(Connection& connection) { waiting_for_resources_.push_back(&connection); }
+
+void Worker::serve(UniqueFd socket, std::string peer) {
+  connection_count_.fetch_add(1, std::memory_order_relaxed);
+  asio::post(io_context_, [this, socket = std::move(socket), peer = std::move(peer)]() mutable {
+    arrive(std::make_unique<Transport>(io_context_, std::move(socket), std::move(peer)));
+  });
+}
+
+void Worker::serve(UniqueFd input, UniqueFd output, std::string peer) {
+  connection_count_.fetch_add(1, std::memory_order_relaxed);
+  asio::post(io_context_, [this, input = std::move(input), output = std::move(output),
+                           peer = std::move(peer)]() mutable {
+    arrive(std::make_unique<Transport>(io_context_, std::move(input), std::move(output), std::move(peer)));
+  });
+}
+
+void Worker::arrive(std::unique_ptr<Transport> transport) {
+  if (draining_) return count_departure();
+  log::debug("{}: connected", transport->peer());
+  auto visitor = receive_visitor(std::move(transport), limits_.handshake_deadline);
+  limit_visitors();
+  asio::co_spawn(io_context_, attend(std::move(visitor)), asio::detached);
+}
+
+std::shared_ptr<Worker::Visitor> Worker::receive_visitor(std::unique_ptr<Transport> transport,
+                                                         std::chrono::seconds deadline) {
+  auto visitor = std::make_shared<Visitor>(std::move(transport), Timer(io_context_, deadline));
+  visitors_.push_back(visitor);
+  visitor->deadline.async_wait([visitor](const boost::system::error_code& cancelled) {
+    if (cancelled || !visitor->transport) return;
+    log::info("{}: closed: its time is up", visitor->transport->peer());
+    visitor->transport->close();
+  });
+  return visitor;
+}
+
+void Worker::limit_visitors() {
+  if (visitors_.size() <= limits_.handshakes_max_per_worker) return;
+  // Slow or silent clients must not keep others out: the one that has had the most time goes.
+  const auto oldest = visitors_.front();
+  log::warn("{}: closed: {} clients are connected that have not chosen an export", oldest->transport->peer(),
+            visitors_.size());
+  oldest->transport->close();
+}
+
+void Worker::leave(const Visitor& visitor) {
+  std::erase_if(visitors_, [&](const auto& entry) { return entry.get() == &visitor; });
+}
+
+void Worker::count_departure() {
+  departure_.cancel();
+  if (connection_count_.fetch_sub(1, std::memory_order_relaxed) == 1) idle_();
+}
+
+Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
+  auto handshake = co_await shake_hands(*visitor->transport, exports_, limits_);
+  visitor->deadline.cancel();
+  leave(*visitor);
+  if (!handshake || draining_) {
+    log::debug("{}: closed", visitor->transport->peer());
+    visitor->transport.reset();
+    count_departure();
+    co_return;
+  }
+  auto connection =
+      std::make_shared<Connection>(*this, std::move(visitor->transport), std::move(*handshake));
+  connections_.push_back(connection);
+  co_await begin_transmission(std::move(connection));
+}
+
+Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connection) {
+  // A client that lost its connection may have left writes in the old one. They must not land after what it writes
+  // now, so whatever a dead client still has under way comes first.
+  for (const auto& worker : workers_) {
+    auto waiting = worker->wait_for_dead_connections(connection->target(), connection.get());
+    co_await asio::co_spawn(worker->io_context_, std::move(waiting), asio::use_awaitable_t<Executor>{});
+  }
+  connection->start();
+}
+
+Awaitable<void> Worker::wait_for_dead_connections(const Export& target, const Connection* except) {
+  auto dead = std::vector<std::shared_ptr<Connection>>{};
+  for (const auto& connection : connections_)
+    if (&connection->target() == &target && connection.get() != except && connection->client_is_gone())
+      dead.push_back(connection);
+  if (dead.empty()) co_return;
+  auto deadline = Timer(io_context_, limits_.fence_deadline);
+  deadline.async_wait([dead](const boost::system::error_code& cancelled) {
+    if (cancelled) return;
+    for (const auto& connection : dead) connection->abandon("its client is gone and others wait for it");
+  });
+  while (!std::ranges::all_of(dead, [](const auto& connection) { return connection->finished(); }))
+    co_await departure_.async_wait(as_result);
+}
+
+void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport) {
+  const auto place = std::ranges::find(connections_, &connection, [](const auto& entry) { return entry.get(); });
+  graveyard_.push_back(std::move(*place));
+  connections_.erase(place);
+  std::erase(scheduled_, &connection);
+  std::erase(waiting_for_resources_, &connection);
+  if (transport == nullptr) return count_departure();
+  departure_.cancel();
+  asio::co_spawn(io_context_, see_off(receive_visitor(std::move(transport), limits_.linger_deadline)),
+                 asio::detached);
+}
+
+Awaitable<void> Worker::see_off(std::shared_ptr<Visitor> visitor) {
+  co_await linger(*visitor->transport);
+  visitor->deadline.cancel();
+  leave(*visitor);
+  visitor->transport.reset();
+  count_departure();
+}
+
+void Worker::bury() {
+  graveyard_.clear();
+}
+
+void Worker::drain() {
+  asio::post(io_context_, [this] {
+    draining_ = true;
+    for (const auto& visitor : visitors_) visitor->transport->close();
+    const auto connections = connections_;  // end_input() may remove some
+    for (const auto& connection : connections) connection->end_input();
+    drain_deadline_.expires_after(limits_.drain_deadline);
+    drain_deadline_.async_wait([this](const boost::system::error_code& cancelled) {
+      if (cancelled) return;
+      const auto remaining = connections_;
+      for (const auto& connection : remaining) connection->abandon("it did not read its replies in time");
+    });
+  });
+}
+
+}  // namespace server

@@ -1,0 +1,151 @@
+// One thread that serves connections: its io_context, a queue into each export's device, and the pools that its
+// connections share. Whatever a connection touches belongs to its worker; across threads there is only post().
+//
+// A turn: receive and parse what is ready; then, once for the whole batch, submit operations, complete those that are
+// done, send the replies.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/buffer_pool.h"
+#include "engine/io_queue.h"
+#include "server/asio.h"
+#include "server/connection.h"
+#include "server/export.h"
+#include "server/handshake.h"
+#include "server/limits.h"
+#include "server/reply_queue.h"
+#include "server/request.h"
+#include "server/transport.h"
+#include "server/unique_fd.h"
+
+namespace server {
+
+class Worker;
+
+// Those who serve together: a new connection has to know of dead ones on any worker.
+using Workers = std::vector<std::unique_ptr<Worker>>;
+
+// A worker's way into one export's device.
+struct ExportQueue {
+  ExportQueue(asio::io_context& io_context, std::unique_ptr<engine::IoQueue> io_queue);
+  ~ExportQueue();
+
+  std::unique_ptr<engine::IoQueue> queue;
+  Descriptor wakeup;             // the queue's file descriptor; not ours to close
+  bool waiting = false;          // for a wake-up
+  bool unflushed = false;        // something was submitted since the last flush
+  bool active = false;           // listed in active_queues_
+};
+
+class Worker {
+ public:
+  // `workers` holds all workers, this one included once the server has started. `exports` must have been added by
+  // add_export() before connections come.
+  Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Before start(). Throws what BlockDevice::make_queue() throws.
+  void add_export(Export& target);
+
+  // Runs turns on a thread of its own until stop().
+  void start();
+  // Any thread: ends when the last connection has gone.
+  void stop();
+  void join();
+
+  // One turn on the calling thread: waits for an event, then does all there is to do. For start() and for tests.
+  void run_turn();
+
+  // Any thread. Serves a connected socket, from the handshake to its end.
+  void serve(UniqueFd socket, std::string peer);
+  // Any thread. Serves one client on two descriptors.
+  void serve(UniqueFd input, UniqueFd output, std::string peer);
+  // Before the first serve(): called on this worker's thread whenever its last connection has gone.
+  void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
+  // Any thread. Ends handshakes, finishes what is in flight, then closes; after the deadline, closes at once.
+  void drain();
+
+  // Connections in any phase. Any thread.
+  std::size_t connection_count() const noexcept { return connection_count_.load(std::memory_order_relaxed); }
+
+  asio::io_context& io_context() noexcept { return io_context_; }
+
+  // What follows is for this worker's connections.
+  const Limits& limits() const noexcept { return limits_; }
+  engine::BufferPool& buffers() noexcept { return buffers_; }
+  RequestPool& requests() noexcept { return requests_; }
+  GatherBuffer& gather_buffer() noexcept { return gather_buffer_; }
+  ExportQueue& queue_of(const Export& target) { return *queues_.at(&target); }
+  void submit(ExportQueue& queue, engine::Io& io) noexcept;
+  // The connection is pumped before the turn ends.
+  void schedule(Connection& connection);
+  // The connection is pumped when slots or buffers may have become free.
+  void wait_for_resources(Connection& connection);
+  // Nothing of it is in flight any more; it is destroyed when the turn ends. A transport is closed gently, so that
+  // the last replies arrive.
+  void remove(Connection& connection, std::unique_ptr<Transport> transport);
+
+ private:
+  // A client outside the transmission phase: it has not chosen an export yet, or it is being closed gently.
+  struct Visitor {
+    Visitor(std::unique_ptr<Transport> stream, Timer timer)
+        : transport(std::move(stream)), deadline(std::move(timer)) {}
+    std::unique_ptr<Transport> transport;
+    Timer deadline;
+  };
+
+  Awaitable<void> attend(std::shared_ptr<Visitor> visitor);
+  Awaitable<void> see_off(std::shared_ptr<Visitor> visitor);
+  Awaitable<void> begin_transmission(std::shared_ptr<Connection> connection);
+  Awaitable<void> wait_for_dead_connections(const Export& target, const Connection* except);
+  std::shared_ptr<Visitor> receive_visitor(std::unique_ptr<Transport> transport, std::chrono::seconds deadline);
+  void arrive(std::unique_ptr<Transport> transport);
+  void leave(const Visitor& visitor);
+  void count_departure();
+  void limit_visitors();
+  void settle();                 // submit, harvest and pump until nothing more can be done now
+  bool run_queues() noexcept;    // false: nothing was submitted or harvested
+  bool pump_connections();       // false: there was none to pump
+  void wait_for_completions();
+  void bury();
+
+  const Limits limits_;
+  const std::shared_ptr<const ExportTable> exports_;
+  Workers& workers_;
+
+  // The pools outlive the io_context, whose pending handlers may hold connections.
+  engine::BufferPool buffers_;
+  RequestPool requests_;
+  GatherBuffer gather_buffer_;
+
+  asio::io_context io_context_;
+  asio::executor_work_guard<Executor> work_;
+  std::map<const Export*, std::unique_ptr<ExportQueue>> queues_;
+  std::vector<ExportQueue*> active_queues_;
+
+  std::vector<std::shared_ptr<Visitor>> visitors_;  // oldest first
+  std::vector<std::shared_ptr<Connection>> connections_;
+  std::vector<Connection*> scheduled_;
+  std::vector<Connection*> scheduled_now_;
+  std::vector<Connection*> waiting_for_resources_;
+  std::vector<std::shared_ptr<Connection>> graveyard_;
+  Timer departure_;              // never expires; cancelled whenever a connection goes
+  std::function<void()> idle_ = [] {};
+  Timer drain_deadline_;
+  std::atomic<std::size_t> connection_count_{0};
+  bool draining_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace server
