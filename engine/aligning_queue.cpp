@@ -270,7 +270,6 @@ void AligningQueue::submit_middle(Task& task) noexcept {
   const std::uint64_t end = down(task.end, alignment_.zero_alignment);
   if (begin >= end) return;
   submit_part(task, task.original->operation, begin, end, nullptr);
-  task.parts[task.part_count - 1].fast_zero = task.original->fast_zero;
 }
 
 void AligningQueue::submit_transfer(Task& task) noexcept {
@@ -282,8 +281,6 @@ void AligningQueue::submit_transfer(Task& task) noexcept {
     submit_part(task, io.operation, begin, round_up(task.end), io.buffer - (task.begin - begin));
   }
   if (io.operation == Operation::write_zeroes) submit_zeroes(task);
-  // Without fast_zero, for the tail is smaller than a block and may not refuse once something else
-  // has changed.
   if (task.tail_end > alignment_.aligned_size)
     submit_part(task, io.operation, alignment_.aligned_size, task.tail_end,
                 has_memory ? io.buffer + (task.end - task.begin) : nullptr);
@@ -347,7 +344,9 @@ void AligningQueue::submit_part(Task& task, Operation operation, std::uint64_t b
   part.operation = operation;
   part.fua = original.fua && operation != Operation::read;
   part.no_hole = original.no_hole;
-  part.fast_zero = false;
+  // Not in the tail: it is smaller than a block, and may not refuse once something else has
+  // changed.
+  part.fast_zero = original.fast_zero && begin < alignment_.aligned_size;
   part.offset = begin;
   part.length = end - begin;
   part.buffer = memory;

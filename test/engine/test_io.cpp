@@ -23,7 +23,7 @@ IoMemory::IoMemory(std::uint64_t offset, std::size_t length, std::size_t block_s
   memory_.reset(static_cast<std::byte*>(memory));
 }
 
-void IoMemory::fill(std::byte value) noexcept {
+void IoMemory::fill(std::byte value) const noexcept {
   std::memset(bytes(), std::to_integer<int>(value), length_);
 }
 

@@ -24,7 +24,7 @@ class IoMemory {
 
   std::byte* bytes() const noexcept { return memory_.get() + lead_; }
   std::size_t length() const noexcept { return length_; }
-  void fill(std::byte value) noexcept;
+  void fill(std::byte value) const noexcept;
   std::vector<std::byte> copy() const { return {bytes(), bytes() + length_}; }
 
  private:
