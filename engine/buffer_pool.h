@@ -1,8 +1,8 @@
 // Aligned buffers in size classes under one budget. Used by one thread.
 //
 // Fairness: whoever already holds many bytes may take more only while at least as many are free
-// (held + size <= free). One taker gets at most half of the budget, n takers 1/(n+1) each, so that somebody who
-// never gives back cannot starve the others.
+// (held + size <= free). One taker gets at most half of the budget, n takers 1/(n+1) each, so that
+// somebody who never gives back cannot starve the others.
 #pragma once
 
 #include <array>
@@ -14,8 +14,9 @@
 namespace engine {
 
 inline constexpr std::size_t buffer_size_min = 4U << 10;  // bytes
-inline constexpr std::size_t buffer_size_max = 1U << 20;  // bytes: the largest class, a power of two times the least
-inline constexpr std::size_t buffer_alignment = 4096;     // bytes
+inline constexpr std::size_t buffer_size_max =
+    1U << 20;  // bytes: the largest class, a power of two times the least
+inline constexpr std::size_t buffer_alignment = 4096;  // bytes
 
 class BufferPool {
  public:
@@ -42,7 +43,9 @@ class BufferPool {
     std::byte* memory() const noexcept { return memory_; }  // aligned to buffer_alignment
     std::size_t size() const noexcept { return size_; }     // bytes: that of the class
     void reset() noexcept {
-      if (pool_ != nullptr) std::exchange(pool_, nullptr)->give_back(std::exchange(memory_, nullptr), std::exchange(size_, 0));
+      if (pool_ != nullptr)
+        std::exchange(pool_, nullptr)
+            ->give_back(std::exchange(memory_, nullptr), std::exchange(size_, 0));
     }
 
    private:
@@ -61,14 +64,16 @@ class BufferPool {
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
 
-  // A buffer of the class that holds `wanted` bytes (<= buffer_size_max), or the largest smaller class that holds
-  // `least` bytes and that the budget and the rule above allow; empty when there is none. `held`: bytes of the
-  // buffers the taker holds already.
+  // A buffer of the class that holds `wanted` bytes (<= buffer_size_max), or the largest smaller
+  // class that holds `least` bytes and that the budget and the rule above allow; empty when there
+  // is none. `held`: bytes of the buffers the taker holds already.
   Buffer take(std::size_t wanted, std::size_t least, std::size_t held) noexcept;
 
   std::size_t budget() const noexcept { return budget_; }
-  std::size_t in_use() const noexcept { return in_use_; }           // bytes held by takers
-  std::size_t free() const noexcept { return budget_ - in_use_; }   // bytes, cached or not yet allocated
+  std::size_t in_use() const noexcept { return in_use_; }  // bytes held by takers
+  std::size_t free() const noexcept {
+    return budget_ - in_use_;
+  }  // bytes, cached or not yet allocated
 
  private:
   static constexpr std::size_t class_count = 9;
