@@ -22,7 +22,7 @@ Character first_character(std::string_view text) noexcept {
   const auto lead = byte_at(text, 0);
   if (lead < 0x80) return {1, lead};
   const std::size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return {};
+  if (lead < 0xc0 || lead > 0xf4 || text.size() < length) return {};
 
   std::uint32_t code_point = lead & (0x7fU >> length);
   for (std::size_t index = 1; index < length; ++index) {

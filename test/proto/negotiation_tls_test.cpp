@@ -60,13 +60,15 @@ TEST_CASE("STARTTLS forgets all that was negotiated") {
 }
 
 TEST_CASE("a selection from before STARTTLS does not come back with structured replies") {
-  Client client(TlsMode::allow);
-  client.ask(Option::structured_reply);
-  client.ask(Option::set_meta_context, meta_payload("disk", {"base:allocation"}));
-  start_tls(client);
-  client.ask(Option::structured_reply);
-  client.ask(Option::go, info_payload("disk"));
-  CHECK_FALSE(client.negotiation.result().allocation_selected);
+  for (const auto* name : {"disk", ""}) {
+    Client client(TlsMode::allow);
+    client.ask(Option::structured_reply);
+    client.ask(Option::set_meta_context, meta_payload(name, {"base:allocation"}));
+    start_tls(client);
+    client.ask(Option::structured_reply);
+    client.ask(Option::go, info_payload(name));
+    CHECK_FALSE(client.negotiation.result().allocation_selected);
+  }
 }
 
 TEST_CASE("a second STARTTLS is invalid") {

@@ -24,7 +24,8 @@ TEST_CASE("what is not UTF-8, or has a NUL in it, is no string") {
       "a\0b"s,  // NUL
       "\x80"s,
       "\xbf"s,
-      "a\xa9"s,  // continuation without a lead
+      "a\xa9"s,
+      "\xa2\x80"s,  // continuation without a lead
       "\xc3"s,
       "\xe2\x82"s,
       "\xf0\x9f\x92"s,  // cut short
