@@ -94,11 +94,12 @@ void AioQueue::flush() noexcept {
       in_kernel_ += static_cast<std::size_t>(taken);
       continue;
     }
-    // No room: completions make some, and wake the thread for the next flush(), which goes on here.
+    // No room: completions make some, and harvest() goes on here.
     if ((taken == 0 || taken == -EAGAIN) && in_kernel_ > 0) break;
     refuse(*static_cast<Io*>(batch_[done++]->data), taken);  // the first one is the faulty one
   }
   batch_.erase(batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(done));
+  left_over_ = !batch_.empty() || !waiting_.empty();
   if (!finished_.empty()) wakeup_.signal();
 }
 
@@ -136,12 +137,12 @@ void AioQueue::prepare(Io& io) noexcept {
 }
 
 // The kernel has not taken it: -EAGAIN for want of memory, -EOPNOTSUPP for a flag, or an error of
-// ours.
+// the operation. Whatever a sync is refused with, it has not happened.
 void AioQueue::refuse(Io& io, int error) noexcept {
   if (error == -EOPNOTSUPP) nowait_ = false;
   const bool pool_can = error == 0 || error == -EAGAIN || error == -EOPNOTSUPP;
   if (pool_can) return lane_.start(io);
-  finish_later(io, error);
+  finish_later(io, io.operation == Operation::flush ? file_.note_sync_failure(error) : error);
 }
 
 void AioQueue::finish_later(Io& io, std::int64_t result) noexcept {
@@ -150,8 +151,12 @@ void AioQueue::finish_later(Io& io, std::int64_t result) noexcept {
 }
 
 std::size_t AioQueue::harvest() noexcept {
+  const auto held_before = in_kernel_;
   const auto by_kernel = ring_ ? harvest_ring() : harvest_system_call();
-  return by_kernel + harvest_finished();
+  const auto count = by_kernel + harvest_finished();
+  // Nothing else would start them: the last completion may have been harvested just now.
+  if (left_over_ && in_kernel_ < held_before) flush();
+  return count;
 }
 
 std::size_t AioQueue::harvest_ring() noexcept {
@@ -202,6 +207,7 @@ bool AioQueue::settle_transfer(Io& io, std::int64_t result) noexcept {
     return true;
   }
   if (result == -EAGAIN || result == -EOPNOTSUPP) {
+    if (result == -EOPNOTSUPP) nowait_ = false;
     // Would have blocked. Holes, pages in the cache, a fallocate under way, no free request of the
     // device: all of that is the pool's business. Nothing has been acknowledged, so that writing it
     // again does no harm.

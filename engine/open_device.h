@@ -21,20 +21,20 @@ enum class DirectIo : std::uint8_t {
 };
 
 struct DeviceOptions {
-  std::string path;                   // regular file or block device
+  std::string path;  // regular file or block device
   bool read_only = false;
   DirectIo direct_io = DirectIo::automatic;
-  std::uint64_t offset = 0;           // bytes into the file where the window begins; multiple of the block size
-                                      // in direct mode
-  std::optional<std::uint64_t> size;  // bytes of the window; nothing: up to the end of the file
-  bool lock = true;                   // hold an open-file-description lock: shared when read-only, else exclusive
-  // One line for people about something that happened to the device later on (a file that shrank, a failed
-  // sync). Called from any thread; must not block for long.
+  std::uint64_t offset = 0;  // bytes into the file where the window begins; multiple of the block
+                             // size in direct mode
+  std::optional<std::uint64_t> size = {};  // bytes of the window; nothing: up to the file's end
+  bool lock = true;  // hold an open-file-description lock: shared when read-only, else exclusive
+  // One line for people about something that happened to the device later on (a file that shrank, a
+  // failed sync). Called from any thread; must not block for long.
   std::function<void(std::string_view)> report = [](std::string_view) {};
 };
 
-// Throws std::runtime_error whose message says what was tried, on what, why it failed and what to do. The pool
-// outlives the device.
+// Throws std::runtime_error whose message says what was tried, on what, why it failed and what to
+// do. The pool outlives the device.
 std::shared_ptr<BlockDevice> open_device(const DeviceOptions& options, BlockingPool& pool);
 
 }  // namespace engine
