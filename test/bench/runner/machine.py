@@ -24,7 +24,7 @@ def descendants(pid):
 
 
 def stat_fields(pid):
-    """/proc/PID/stat behind the name, which may hold anything: state, ppid, ... Empty: it is gone."""
+    """/proc/PID/stat behind the name, which may hold anything: state, ppid, ... Empty when gone."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -166,7 +166,9 @@ class NbdServer(Server):
 
 def loopnbd(name, binary, direct_io):
     def command(endpoint, image):
-        return ["serve", "--listen", endpoint.address, "--direct-io", direct_io, str(image)]
+        # Room for the 1,000 idle connections beside those that work.
+        limit = ["--max-connections", "2000"]
+        return ["serve", "--listen", endpoint.address, *limit, "--direct-io", direct_io, str(image)]
 
     return Server(name, binary, command, is_ours=True, limited=["--memory", "32M"])
 
