@@ -99,7 +99,6 @@ void AioQueue::flush() noexcept {
     refuse(*static_cast<Io*>(batch_[done++]->data), taken);  // the first one is the faulty one
   }
   batch_.erase(batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(done));
-  left_over_ = !batch_.empty() || !waiting_.empty();
   if (!finished_.empty()) wakeup_.signal();
 }
 
@@ -151,11 +150,10 @@ void AioQueue::finish_later(Io& io, std::int64_t result) noexcept {
 }
 
 std::size_t AioQueue::harvest() noexcept {
-  const auto held_before = in_kernel_;
   const auto by_kernel = ring_ ? harvest_ring() : harvest_system_call();
   const auto count = by_kernel + harvest_finished();
-  // Nothing else would start them: the last completion may have been harvested just now.
-  if (left_over_ && in_kernel_ < held_before) flush();
+  // What waited for room, and what complete() has submitted: nothing may be left to wake for it.
+  if (!waiting_.empty() || !batch_.empty()) flush();
   return count;
 }
 

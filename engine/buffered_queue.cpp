@@ -53,6 +53,8 @@ std::size_t BufferedQueue::harvest() noexcept {
     complete(*io, BlockingLane::result(*io));
   for (auto list = std::exchange(finished_, IoList()); Io* const io = list.pop_front(); ++count)
     complete(*io, static_cast<std::int64_t>(io->length));
+  // What complete() has submitted: nothing may be left to wake for it.
+  if (!waiting_.empty()) flush();
   return count;
 }
 
