@@ -8,11 +8,13 @@ import ctypes
 import itertools
 import os
 import pathlib
-import shutil
+import select
 import signal
 import socket
 import subprocess
 import time
+
+from runner import machine
 
 STOP_SECONDS = 20
 PR_SET_PDEATHSIG = 1
@@ -80,15 +82,25 @@ class Running:
 
 
 def stop_adopted(pid):
-    os.kill(pid, signal.SIGTERM)
-    descriptor = os.pidfd_open(pid)
+    """Ends a daemon, then the processes it has forked, which become ours when it is gone."""
+    for number in machine.descendants(pid):
+        end_process(number)
+
+
+def end_process(pid):
     try:
-        signal.signal(
-            signal.SIGALRM, lambda *_: signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        )
-        signal.alarm(STOP_SECONDS)
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        # A pidfd is readable when the process has ended.
+        if not select.select([descriptor], [], [], STOP_SECONDS)[0]:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            select.select([descriptor], [], [])
         os.waitpid(pid, 0)
-        signal.alarm(0)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # its parent was faster to take note
     finally:
         os.close(descriptor)
 
@@ -103,9 +115,6 @@ class Server:
         self.export_name = export_name
         self.is_ours = is_ours
         self.limited = tuple(limited)  # further arguments under a memory limit
-
-    def installed(self):
-        return shutil.which(str(self.program)) is not None
 
     def start(self, folder, image, transport="unix", cgroup=None):
         endpoint = Endpoint(folder, transport)
