@@ -73,8 +73,10 @@ class Bench:
                 cgroup = stack.enter_context(machine.MemoryCgroup(cell.memory_limit_mib << 20))
                 if cgroup.reason:
                     raise servers.StartError(cgroup.reason)
-            running = server.start(self.folder, self.images[cell.medium], cell.transport, cgroup)
-            stack.callback(running.stop)
+            image = self.images[cell.medium]
+            with servers.uninterrupted():
+                running = server.start(self.folder, image, cell.transport, cgroup)
+                stack.callback(running.stop)
             try:
                 return self.load(cell, running)
             except generator.LoadError as error:

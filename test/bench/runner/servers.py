@@ -4,6 +4,7 @@ A Server object describes one; start() gives a Running that must be stopped. All
 socket in the bench's own folder or on a loopback port.
 """
 
+import contextlib
 import ctypes
 import itertools
 import os
@@ -19,6 +20,7 @@ from runner import machine
 STOP_SECONDS = 20
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+INTERRUPTIONS = (signal.SIGTERM, signal.SIGINT)
 
 libc = ctypes.CDLL(None)
 numbers = itertools.count()
@@ -31,6 +33,16 @@ class StartError(Exception):
 def adopt_orphans():
     """Daemons of the servers become children of ours, so that their end can be waited for."""
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """SIGTERM and Ctrl-C wait until the block is over: between a start and the note to stop."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def free_port():
@@ -121,6 +133,7 @@ class Server:
         log_path = folder / f"{endpoint.number}.log"
 
         def in_child():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if cgroup:
                 cgroup.enter_from_child()
