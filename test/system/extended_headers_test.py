@@ -106,7 +106,9 @@ def test_contexts_that_were_not_negotiated_are_einval(client, context_ids):
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"\0", bytes(7), payload_of(4096, 1)[:-1], payload_of(4096, *[77] * 1200)]
+    "payload",
+    [b"", b"\0", bytes(7), payload_of(4096, 1)[:-1], payload_of(4096, *[77] * 1200)],
+    ids=len,
 )
 def test_a_malformed_payload_of_block_status_is_einval_and_in_sync(client, payload):
     assert client.error(CMD_BLOCK_STATUS, 0, len(payload), PAYLOAD_LEN, payload) == EINVAL

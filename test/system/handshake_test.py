@@ -261,7 +261,7 @@ def test_an_option_of_4_gib_is_never_allocated_for(server, option):
         assert client.size
 
 
-@pytest.mark.parametrize("payload", [b"", b"goodbye", bytes(100000)])
+@pytest.mark.parametrize("payload", [b"", b"goodbye", bytes(100000)], ids=len)
 def test_abort_is_acknowledged_and_then_closed(client, payload):
     assert client.option_type(OPT_ABORT, payload) == REP_ACK
     assert client.is_closed()
