@@ -60,6 +60,11 @@ void Faults::release(std::size_t count) {
 
 void Faults::release_all() { hold(Hold::nothing); }
 
+std::size_t Faults::held_count() const {
+  const auto lock = std::lock_guard(mutex_);
+  return held_;
+}
+
 bool Faults::wait_for_held(std::size_t count) {
   std::unique_lock lock(mutex_);
   return held_changed_.wait_for(lock, std::chrono::seconds(10), [&] { return held_ >= count; });

@@ -53,6 +53,7 @@ class Faults {
   void release_all();               // and hold no more
   // Waits until at least so many are held at once. False: it took more than ten seconds.
   bool wait_for_held(std::size_t count);
+  std::size_t held_count() const;
 
   // How many operations failed, or will fail, by one of the means above.
   std::uint64_t failures() const;

@@ -1,4 +1,5 @@
-// Boost.Asio as this project uses it: one io_context for each thread, concrete executors, results as tuples.
+// Boost.Asio as this project uses it: one io_context for each thread, concrete executors, results
+// as tuples.
 #pragma once
 
 #include <boost/asio/as_tuple.hpp>
@@ -21,7 +22,9 @@ using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
 template <typename T>
 using Awaitable = asio::awaitable<T, Executor>;
 
-// co_await operation(as_result) gives a tuple whose first element is the error code; nothing is thrown.
+// co_await operation(awaiting) gives its result; operation(as_result) a tuple whose first element
+// is the error code; nothing is thrown.
+inline constexpr auto awaiting = asio::use_awaitable_t<Executor>{};
 inline constexpr auto as_result = asio::as_tuple_t<asio::use_awaitable_t<Executor>>{};
 
 }  // namespace server

@@ -31,28 +31,36 @@ struct ServeFlags {
 
 void add_serve(CLI::App& app, ServeFlags& flags) {
   app.add_option("FILE", flags.files,
-                 "[NAME=]FILE: an image or block device to export. The export is called NAME, or like the file "
+                 "[NAME=]FILE: an image or block device to export. The export is called NAME, or "
+                 "like the file "
                  "without its folders; the empty export name selects the first one");
   app.add_option("--config", flags.config_path, "TOML file with listen addresses and exports");
-  app.add_option("--listen", flags.listen,
-                 "HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT; may be given several times. Default: "
-                 "127.0.0.1:10809, or the sockets that systemd passes")
+  app.add_option(
+         "--listen", flags.listen,
+         "HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT; may be given several times. Default: "
+         "127.0.0.1:10809, or the sockets that systemd passes")
       ->allow_extra_args(false);
   app.add_flag("--read-only", flags.read_only, "Refuse writes to the FILEs");
-  app.add_option("--offset", flags.offset, "Where the export begins in each FILE, in bytes (K, M, G, T)");
-  app.add_option("--size", flags.size, "How long the export is; default: up to the end of the file");
+  app.add_option("--offset", flags.offset,
+                 "Where the export begins in each FILE, in bytes (K, M, G, T)");
+  app.add_option("--size", flags.size,
+                 "How long the export is; default: up to the end of the file");
   app.add_option("--direct-io", flags.direct_io,
-                 "auto: past the page cache where the file system can; on: or refuse to start; off: through it")
+                 "auto: past the page cache where the file system can; on: or refuse to start; "
+                 "off: through it")
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->capture_default_str();
   app.add_flag("--no-lock", flags.no_lock, "Do not lock the FILEs against a second writer");
-  app.add_option("--workers", flags.workers, "Threads that serve connections; default: the usable cores")
+  app.add_option("--workers", flags.workers,
+                 "Threads that serve connections; default: the usable cores")
       ->check(CLI::Range(1U, workers_max));
   app.add_option("--memory", flags.memory, "Budget for data in flight; default: 64M");
-  app.add_option("--max-connections", flags.connections_max, "Connections served at once; default: 1000")
+  app.add_option("--max-connections", flags.connections_max,
+                 "Connections served at once; default: 1000")
       ->check(CLI::Range(1U, 1U << 20));
   app.add_flag("--stdio", flags.stdio, "Serve one client on standard input and output, then end");
-  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error, critical or off; default: info")
+  app.add_option("--log-level", flags.log_level,
+                 "trace, debug, info, warn, error, critical or off; default: info")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "critical", "off"}));
 }
 
@@ -90,14 +98,16 @@ Config config_of(const ServeFlags& flags) {
 }  // namespace
 
 std::variant<Serve, CheckConfig, Exit> parse_command_line(int argc, const char* const* argv) {
-  auto app = CLI::App("loopnbd serves disk images and block devices over NBD, with direct asynchronous I/O.");
+  auto app = CLI::App(
+      "loopnbd serves disk images and block devices over NBD, with direct asynchronous I/O.");
   app.set_version_flag("--version", fmt::format("loopnbd {}", version));
   app.require_subcommand(1);
   auto flags = ServeFlags{};
   auto* const serve = app.add_subcommand("serve", "Serve files until SIGTERM or SIGINT");
   add_serve(*serve, flags);
   auto check = CheckConfig{};
-  auto* const check_config = app.add_subcommand("check-config", "Say whether a configuration would be accepted");
+  auto* const check_config =
+      app.add_subcommand("check-config", "Say whether a configuration would be accepted");
   check_config->add_option("FILE", check.path, "The TOML file")->required();
   try {
     app.parse(argc, argv);

@@ -1,4 +1,5 @@
-// The command line. Standard output and error belong to it only for --help, --version and wrong usage.
+// The command line. Standard output and error belong to it only for --help, --version and wrong
+// usage.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,8 @@ struct Exit {
   int status = 0;
 };
 
-// Parses the command line. Exit when everything is said already (help, version, a usage error). Throws ConfigError
-// for values that cannot be.
+// Parses the command line. Exit when everything is said already (help, version, a usage error).
+// Throws ConfigError for values that cannot be.
 std::variant<Serve, CheckConfig, Exit> parse_command_line(int argc, const char* const* argv);
 
 }  // namespace server

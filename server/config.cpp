@@ -15,7 +15,8 @@
 namespace server {
 namespace {
 
-// A table with the names that lead to it, for error messages; every key must be taken or finish() complains.
+// A table with the names that lead to it, for error messages; every key must be taken or finish()
+// complains.
 class TableReader {
  public:
   TableReader(const toml::table& table, const std::string& path, std::string prefix)
@@ -86,7 +87,8 @@ class TableReader {
 void check_name(std::string_view name) {
   if (name.empty()) throw ConfigError("an export needs a name that is not empty");
   if (name.size() > proto::string_length_max)
-    throw ConfigError(fmt::format("an export name is at most {} bytes long", proto::string_length_max));
+    throw ConfigError(
+        fmt::format("an export name is at most {} bytes long", proto::string_length_max));
   if (name.find('\0') != std::string_view::npos)
     throw ConfigError("an export name must not contain a zero byte");
 }
@@ -97,9 +99,10 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
   const auto name = reader.take_value<std::string>("name", "a text");
   const auto file = reader.take_value<std::string>("path", "the path of a file or block device");
   if (!file)
-    throw ConfigError(fmt::format(
-        "{}:{}: export[{}]: no \"path\": say which file or block device it is, as in path = \"/srv/disk.img\"",
-        path, table.source().begin.line, index));
+    throw ConfigError(
+        fmt::format("{}:{}: export[{}]: no \"path\": say which file or block device it is, as in "
+                    "path = \"/srv/disk.img\"",
+                    path, table.source().begin.line, index));
   config.path = *file;
   config.name = name.value_or(config.path.substr(config.path.rfind('/') + 1));
   if (const auto* const node = table.get("name"); node != nullptr)
@@ -122,7 +125,8 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
 void read_listen(TableReader& reader, Config& config) {
   const auto* const node = reader.take("listen");
   if (node == nullptr) return;
-  constexpr std::string_view expected = "expected a list of addresses such as [\"127.0.0.1:10809\"]";
+  constexpr std::string_view expected =
+      "expected a list of addresses such as [\"127.0.0.1:10809\"]";
   const auto* const array = node->as_array();
   if (array == nullptr) reader.fail(*node, "listen", expected);
   for (const auto& element : *array) {
@@ -136,7 +140,8 @@ void read_exports(TableReader& reader, const std::string& path, Config& config) 
   const auto* const node = reader.take("export");
   if (node == nullptr) return;
   const auto* const array = node->as_array();
-  if (array == nullptr) reader.fail(*node, "export", "write [[export]] with two brackets: there may be several");
+  if (array == nullptr)
+    reader.fail(*node, "export", "write [[export]] with two brackets: there may be several");
   for (const auto& element : *array) {
     const auto* const table = element.as_table();
     if (table == nullptr) reader.fail(element, "export", "write [[export]] and its keys below it");
@@ -159,8 +164,10 @@ std::uint64_t parse_size(std::string_view text) {
     shift = valid ? 10U * (static_cast<unsigned>(suffix) + 1) : 0;
   }
   if (!valid)
-    throw ConfigError(fmt::format(
-        "\"{}\" is not a size: write bytes, or a whole number with K, M, G, T or P (powers of 1024)", text));
+    throw ConfigError(
+        fmt::format("\"{}\" is not a size: write bytes, or a whole number with K, M, G, T or P "
+                    "(powers of 1024)",
+                    text));
   if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) >> shift)
     throw ConfigError(fmt::format("\"{}\" is too large: sizes stay below 8 EiB", text));
   return value << shift;
@@ -179,8 +186,9 @@ Config read_config(const std::string& path) {
     table = toml::parse_file(path);
   } catch (const toml::parse_error& error) {
     const auto line = error.source().begin.line;
-    throw ConfigError(line == 0 ? fmt::format("cannot read the configuration {}: {}", path, error.description())
-                                : fmt::format("{}:{}: {}", path, line, error.description()));
+    throw ConfigError(
+        line == 0 ? fmt::format("cannot read the configuration {}: {}", path, error.description())
+                  : fmt::format("{}:{}: {}", path, line, error.description()));
   }
   auto config = Config{};
   auto reader = TableReader(table, path, "");
@@ -192,7 +200,8 @@ Config read_config(const std::string& path) {
   if (const auto level = reader.take_value<std::string>("log_level", "a text")) {
     if (!log::is_level(*level))
       reader.fail(*table.get("log_level"), "log_level",
-                  fmt::format("\"{}\" is not one of trace, debug, info, warn, error, critical, off", *level));
+                  fmt::format("\"{}\" is not one of trace, debug, info, warn, error, critical, off",
+                              *level));
     config.log_level = *level;
   }
   read_exports(reader, path, config);
@@ -203,17 +212,20 @@ Config read_config(const std::string& path) {
 void validate(const Config& config) {
   if (config.exports.empty())
     throw ConfigError(
-        "nothing to serve: name a file (loopnbd serve disk.img) or write an [[export]] into the configuration");
+        "nothing to serve: name a file (loopnbd serve disk.img) or write an [[export]] into the "
+        "configuration");
   auto paths_by_name = std::set<std::string_view>{};
   for (const auto& entry : config.exports) {
     check_name(entry.name);
     if (!paths_by_name.insert(entry.name).second)
-      throw ConfigError(fmt::format(
-          "two exports are called \"{}\" (the second is {}): give one of them another name (NAME=FILE, or name = …)",
-          entry.name, entry.path));
+      throw ConfigError(
+          fmt::format("two exports are called \"{}\" (the second is {}): give one of them another "
+                      "name (NAME=FILE, or name = …)",
+                      entry.name, entry.path));
   }
   if (config.stdio && !config.listen.empty())
-    throw ConfigError("--stdio serves one client on standard input and output: leave the listen addresses out");
+    throw ConfigError(
+        "--stdio serves one client on standard input and output: leave the listen addresses out");
   derive_limits(config);
 }
 

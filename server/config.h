@@ -1,5 +1,6 @@
-// What the operator asked for, from a TOML file and the command line: one immutable value, fully validated before
-// anything listens. Every refusal says which file, line and key, why, and what to do.
+// What the operator asked for, from a TOML file and the command line: one immutable value, fully
+// validated before anything listens. Every refusal says which file, line and key, why, and what to
+// do.
 #pragma once
 
 #include <cstdint>
@@ -35,12 +36,13 @@ inline constexpr std::uint32_t default_connections_max = 1000;
 inline constexpr std::uint32_t workers_max = 256;
 
 struct Config {
-  std::vector<std::string> listen;  // as written; empty: the default address, or what systemd passes
-  std::uint32_t workers = 0;        // 0: the cores the process may use
+  std::vector<std::string>
+      listen;                 // as written; empty: the default address, or what systemd passes
+  std::uint32_t workers = 0;  // 0: the cores the process may use
   std::uint64_t memory = default_memory;  // bytes: the budget for data in flight
   std::uint32_t connections_max = default_connections_max;
   std::string log_level = "info";
-  bool stdio = false;  // serve one client on standard input and output
+  bool stdio = false;                 // serve one client on standard input and output
   std::vector<ExportConfig> exports;  // the first is the default export
 };
 
@@ -52,7 +54,8 @@ engine::DirectIo parse_direct_io(std::string_view text);
 // Reads a TOML file. Throws ConfigError.
 Config read_config(const std::string& path);
 
-// What only the whole shows: at least one export, no name twice, memory enough for the workers. Throws ConfigError.
+// What only the whole shows: at least one export, no name twice, memory enough for the workers.
+// Throws ConfigError.
 void validate(const Config& config);
 
 }  // namespace server

@@ -35,8 +35,9 @@ Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Han
 void Connection::start() {
   if (finished_) return;
   started_ = true;
-  log::info("{}: attached to \"{}\"{}", transport_->peer(), target_->name(),
-            (rules_.transmission_flags & proto::transmission_flag::read_only) != 0 ? ", read-only" : "");
+  log::info(
+      "{}: attached to \"{}\"{}", transport_->peer(), target_->name(),
+      (rules_.transmission_flags & proto::transmission_flag::read_only) != 0 ? ", read-only" : "");
   schedule();
 }
 
@@ -98,7 +99,8 @@ void Connection::wait_readable() {
 void Connection::wait_writable() {
   if (std::exchange(waiting_writable_, true)) return;
   transport_->writable().async_wait(
-      Descriptor::wait_write, [self = shared_from_this()](const boost::system::error_code& failure) {
+      Descriptor::wait_write,
+      [self = shared_from_this()](const boost::system::error_code& failure) {
         self->waiting_writable_ = false;
         if (failure || self->finished_ || self->broken_) return;
         self->schedule();
@@ -124,7 +126,8 @@ ssize_t Connection::receive_once() noexcept {
     offered = static_cast<std::size_t>(filling_->length) - filled_;
     vectors[count++] = {.iov_base = filling_->buffer + filled_, .iov_len = offered};
   }
-  // Behind the last piece of a payload the next headers may follow; in front of it all bytes have a better place.
+  // Behind the last piece of a payload the next headers may follow; in front of it all bytes have a
+  // better place.
   const auto direct = offered;
   if (filling_ == nullptr || remaining_ == 0) {
     if (received_.make_room(worker_.buffers(), data_held_)) {
@@ -158,7 +161,8 @@ void Connection::send_replies() noexcept {
     const auto sent = transport_->write_some(vectors);
     if (sent < 0 && sent != -EAGAIN) return abandon(std::strerror(static_cast<int>(-sent)));
     if (sent > 0)
-      replies_.consume(static_cast<std::size_t>(sent), [this](Request& request) { give_back(request); });
+      replies_.consume(static_cast<std::size_t>(sent),
+                       [this](Request& request) { give_back(request); });
     if (sent < static_cast<ssize_t>(offered)) wait_writable();
   }
 }

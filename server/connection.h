@@ -1,8 +1,9 @@
-// The transmission phase of one client: frames requests out of the byte stream, hands them to the export's queue,
-// and sends the replies. Belongs to one worker and is used on its thread only.
+// The transmission phase of one client: frames requests out of the byte stream, hands them to the
+// export's queue, and sends the replies. Belongs to one worker and is used on its thread only.
 //
-// Flow control: a request holds a slot and its buffers from its header to the last byte of its reply. Without them the
-// connection does not receive, and TCP holds the client back. Spec: "Transmission phase".
+// Flow control: a request holds a slot and its buffers from its header to the last byte of its
+// reply. Without them the connection does not receive, and TCP holds the client back. Spec:
+// "Transmission phase".
 #pragma once
 
 #include <cstddef>
@@ -70,8 +71,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void schedule() noexcept;
   void wait_for_resources() noexcept;
 
-  // connection_requests.cpp: from bytes to operations. Those that return bool say whether parsing can go on; if not,
-  // bytes or resources are missing, or the connection has ended.
+  // connection_requests.cpp: from bytes to operations. Those that return bool say whether parsing
+  // can go on; if not, bytes or resources are missing, or the connection has ended.
   void parse() noexcept;
   bool parse_header() noexcept;
   bool begin(Request& whole, std::uint64_t payload_length) noexcept;
@@ -115,30 +116,31 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::vector<std::byte> early_input_;  // until received_ has room for it
   ReceiveBuffer received_;
   Phase phase_ = Phase::header;
-  Request* current_ = nullptr;         // the request whose pieces or payload are under way
-  Request* filling_ = nullptr;         // the piece that payload is received into
-  std::size_t filled_ = 0;             // bytes of it
-  std::uint64_t next_offset_ = 0;      // where the next piece of current_ begins
-  std::uint64_t remaining_ = 0;        // bytes of current_ without a piece; of a discarded payload, without consumption
+  Request* current_ = nullptr;     // the request whose pieces or payload are under way
+  Request* filling_ = nullptr;     // the piece that payload is received into
+  std::size_t filled_ = 0;         // bytes of it
+  std::uint64_t next_offset_ = 0;  // where the next piece of current_ begins
+  std::uint64_t remaining_ =
+      0;  // bytes of current_ without a piece; of a discarded payload, without consumption
   bool waiting_readable_ = false;
-  bool drained_ = false;               // the last receive left nothing behind
+  bool drained_ = false;  // the last receive left nothing behind
   bool started_ = false;
-  bool blocked_ = false;               // parsing waits for a slot or a buffer
+  bool blocked_ = false;  // parsing waits for a slot or a buffer
   bool input_ended_ = false;
 
   // Output.
   ReplyQueue replies_;
-  ReplyQueue held_back_;               // replies behind one that is sent in pieces without chunk headers
+  ReplyQueue held_back_;  // replies behind one that is sent in pieces without chunk headers
   Request* first_in_order_ = nullptr;  // READs whose pieces must leave in order
   Request* last_in_order_ = nullptr;
   bool waiting_writable_ = false;
 
   std::size_t slots_held_ = 0;
-  std::size_t data_held_ = 0;          // bytes of the buffers of the slots
+  std::size_t data_held_ = 0;  // bytes of the buffers of the slots
   std::size_t ios_in_flight_ = 0;
   bool scheduled_ = false;
   bool waiting_for_resources_ = false;
-  bool broken_ = false;                // nothing can be sent any more
+  bool broken_ = false;  // nothing can be sent any more
   bool finished_ = false;
 };
 

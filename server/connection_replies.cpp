@@ -17,12 +17,18 @@ constexpr std::size_t hole_unit = 4096;  // bytes; smaller holes are not worth a
 
 std::string_view text_of(proto::Error error) noexcept {
   switch (error) {
-    case proto::Error::no_space: return "no space left where the image is stored";
-    case proto::Error::perm: return "the image does not permit this operation";
-    case proto::Error::invalid: return "the image's storage refuses this request as invalid";
-    case proto::Error::not_supported: return "zeroes cannot be written faster than data here";
-    case proto::Error::no_memory: return "the server is out of memory";
-    default: return "input/output error on the image; the server's log says more";
+    case proto::Error::no_space:
+      return "no space left where the image is stored";
+    case proto::Error::perm:
+      return "the image does not permit this operation";
+    case proto::Error::invalid:
+      return "the image's storage refuses this request as invalid";
+    case proto::Error::not_supported:
+      return "zeroes cannot be written faster than data here";
+    case proto::Error::no_memory:
+      return "the server is out of memory";
+    default:
+      return "input/output error on the image; the server's log says more";
   }
 }
 
@@ -33,7 +39,9 @@ std::span<const std::byte> bytes_of(std::string_view text) noexcept {
 }  // namespace
 
 proto::ReplyTo Connection::reply_to(const Request& whole) const noexcept {
-  return {.style = rules_.header_style, .cookie = whole.header.cookie, .request_offset = whole.header.offset};
+  return {.style = rules_.header_style,
+          .cookie = whole.header.cookie,
+          .request_offset = whole.header.offset};
 }
 
 void Connection::note_error(Request& whole, std::int64_t result) noexcept {
@@ -46,7 +54,8 @@ void Connection::note_error(Request& whole, std::int64_t result) noexcept {
   if (error == proto::Error::not_supported) return;  // the quick "no" that FAST_ZERO asks for
   if (const auto silenced = target_->error_log().admit())
     log::error("export \"{}\": {} of {} bytes at {} failed: {}{}", target_->name(),
-               proto::name(whole.header.command), whole.header.length, whole.header.offset, std::strerror(number),
+               proto::name(whole.header.command), whole.header.length, whole.header.offset,
+               std::strerror(number),
                *silenced == 0 ? "" : fmt::format(" ({} more like it were not logged)", *silenced));
 }
 
@@ -68,7 +77,8 @@ void Connection::answer(Request& whole) noexcept {
   } else if (whole.error == proto::Error::none) {
     size = proto::encode_none_chunk(whole.head, reply_to(whole));
   } else {
-    size = proto::encode_error_chunk(whole.head, reply_to(whole), whole.error, whole.error_text.size());
+    size = proto::encode_error_chunk(whole.head, reply_to(whole), whole.error,
+                                     whole.error_text.size());
     whole.body = bytes_of(whole.error_text);
   }
   whole.head_size = static_cast<std::uint8_t>(size);
@@ -92,12 +102,13 @@ void Connection::complete_read(Request& piece, bool success) noexcept {
 }
 
 void Connection::encode_read(Request& piece, bool done) noexcept {
-  const auto data = std::span<const std::byte>(piece.buffer, static_cast<std::size_t>(piece.length));
+  const auto data =
+      std::span<const std::byte>(piece.buffer, static_cast<std::size_t>(piece.length));
   const auto& whole = *piece.whole;
   auto head = std::span<std::byte>(piece.head);
   if (rules_.header_style == proto::HeaderStyle::simple) {
-    piece.head_size =
-        static_cast<std::uint8_t>(proto::encode_simple_reply(head, whole.header.cookie, proto::Error::none));
+    piece.head_size = static_cast<std::uint8_t>(
+        proto::encode_simple_reply(head, whole.header.cookie, proto::Error::none));
     piece.body = data;
     return;
   }
@@ -107,11 +118,12 @@ void Connection::encode_read(Request& piece, bool done) noexcept {
   const auto body = data.subspan(edges.leading, data.size() - edges.leading - edges.trailing);
   auto size = std::size_t{0};
   if (edges.leading > 0)
-    size += proto::encode_hole_chunk(head, to, piece.offset, static_cast<std::uint32_t>(edges.leading),
-                                     done && body.empty());
+    size += proto::encode_hole_chunk(
+        head, to, piece.offset, static_cast<std::uint32_t>(edges.leading), done && body.empty());
   if (!body.empty())
     size += proto::encode_data_chunk(head.subspan(size), to, piece.offset + edges.leading,
-                                     static_cast<std::uint32_t>(body.size()), done && edges.trailing == 0);
+                                     static_cast<std::uint32_t>(body.size()),
+                                     done && edges.trailing == 0);
   if (edges.trailing > 0)
     piece.tail_size = static_cast<std::uint8_t>(
         proto::encode_hole_chunk(piece.tail, to, piece.offset + piece.length - edges.trailing,
@@ -125,7 +137,8 @@ void Connection::send_in_order() noexcept {
   }
 }
 
-// Moves what is ready of the oldest READ that is answered by one simple reply. True: it is complete.
+// Moves what is ready of the oldest READ that is answered by one simple reply. True: it is
+// complete.
 bool Connection::send_first_in_order() noexcept {
   auto& whole = *first_in_order_;
   if (whole.error != proto::Error::none && whole.reply_begun) {
@@ -168,8 +181,8 @@ void Connection::complete_block_status(Request& whole, std::int64_t result) noex
                                         (extent.zero ? proto::allocation_flag::zero : 0)};
   });
   const auto style = rules_.header_style;
-  const auto count = proto::fit_extents(buffer.status.first(found.size()), style, whole.header.length,
-                                        whole.one_extent);
+  const auto count = proto::fit_extents(buffer.status.first(found.size()), style,
+                                        whole.header.length, whole.one_extent);
   if (count == 0) return refuse(whole, proto::Error::io, text_of(proto::Error::io));
   const auto encoded = buffer.encoded.first(count * proto::encoded_extent_size(style));
   proto::encode_extents(encoded, style, buffer.status.first(count));

@@ -1,4 +1,5 @@
-// The part of Connection that frames requests out of the byte stream and hands them to the export's queue.
+// The part of Connection that frames requests out of the byte stream and hands them to the export's
+// queue.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -26,11 +27,21 @@ void Connection::parse() noexcept {
   auto progress = true;
   while (progress && !broken_) {
     switch (phase_) {
-      case Phase::header: progress = parse_header(); break;
-      case Phase::reading: progress = submit_read_pieces(); break;
-      case Phase::payload: progress = fill_write_pieces(); break;
-      case Phase::status_payload: progress = parse_status_payload(); break;
-      case Phase::discard: progress = discard_payload(); break;
+      case Phase::header:
+        progress = parse_header();
+        break;
+      case Phase::reading:
+        progress = submit_read_pieces();
+        break;
+      case Phase::payload:
+        progress = fill_write_pieces();
+        break;
+      case Phase::status_payload:
+        progress = parse_status_payload();
+        break;
+      case Phase::discard:
+        progress = discard_payload();
+        break;
     }
   }
 }
@@ -75,10 +86,14 @@ bool Connection::begin(Request& whole, std::uint64_t payload_length) noexcept {
   }
   whole.fua = (flags & flag::fua) != 0;
   switch (whole.header.command) {
-    case read: return begin_current(whole, Phase::reading);
-    case write: return begin_current(whole, Phase::payload);
-    case trim: return submit_whole(whole, engine::Operation::discard);
-    case cache: return submit_whole(whole, engine::Operation::cache);
+    case read:
+      return begin_current(whole, Phase::reading);
+    case write:
+      return begin_current(whole, Phase::payload);
+    case trim:
+      return submit_whole(whole, engine::Operation::discard);
+    case cache:
+      return submit_whole(whole, engine::Operation::cache);
     case write_zeroes:
       whole.no_hole = (flags & flag::no_hole) != 0;
       whole.fast_zero = (flags & flag::fast_zero) != 0;
@@ -88,9 +103,11 @@ bool Connection::begin(Request& whole, std::uint64_t payload_length) noexcept {
       remaining_ = payload_length;
       return begin_current(whole, Phase::status_payload);
     case flush:
-    case disconnect: break;
+    case disconnect:
+      break;
   }
-  refuse(whole, proto::Error::invalid, "unknown command");  // validate() has let only known ones through
+  refuse(whole, proto::Error::invalid,
+         "unknown command");  // validate() has let only known ones through
   return true;
 }
 
@@ -107,7 +124,8 @@ bool Connection::submit_read_pieces() noexcept {
   while (remaining_ > 0) {
     auto* const piece = take_piece(engine::Operation::read, undivided);
     if (piece == nullptr) return false;
-    if (piece != current_ && rules_.header_style == proto::HeaderStyle::simple) list_in_order(*piece);
+    if (piece != current_ && rules_.header_style == proto::HeaderStyle::simple)
+      list_in_order(*piece);
     next_offset_ += piece->length;
     remaining_ -= piece->length;
     current_->all_submitted = remaining_ == 0;
@@ -156,12 +174,17 @@ bool Connection::begin_write_piece() noexcept {
   return true;
 }
 
-// The next piece of current_, as large as a buffer allows: the request itself when one buffer takes all of it.
+// The next piece of current_, as large as a buffer allows: the request itself when one buffer takes
+// all of it.
 Request* Connection::take_piece(engine::Operation operation, bool undivided) noexcept {
   const auto skew = static_cast<std::size_t>(next_offset_ % block_size_);
   const auto whole_size = round_up(skew + remaining_, block_size_);
-  const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(whole_size, engine::buffer_size_max));
-  const auto least = undivided ? wanted : std::min<std::size_t>(wanted, std::max<std::size_t>(block_size_, engine::buffer_size_min));
+  const auto wanted =
+      static_cast<std::size_t>(std::min<std::uint64_t>(whole_size, engine::buffer_size_max));
+  const auto least = undivided
+                         ? wanted
+                         : std::min<std::size_t>(
+                               wanted, std::max<std::size_t>(block_size_, engine::buffer_size_min));
   auto data = worker_.buffers().take(wanted, least, data_held_);
   if (!data) {
     wait_for_resources();
@@ -211,8 +234,9 @@ bool Connection::begin_block_status() noexcept {
     refuse(whole, proto::Error::invalid, "BLOCK_STATUS of no bytes has no answer");
     return true;
   }
-  whole.data = worker_.buffers().take(whole.one_extent ? status_buffer_size_one : status_buffer_size,
-                                      status_buffer_size_one, data_held_);
+  whole.data =
+      worker_.buffers().take(whole.one_extent ? status_buffer_size_one : status_buffer_size,
+                             status_buffer_size_one, data_held_);
   if (!whole.data) {
     wait_for_resources();
     return false;

@@ -5,7 +5,8 @@
 
 namespace server {
 
-Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device, const Limits& limits)
+Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
+               const Limits& limits)
     : config_(std::move(config)),
       device_(std::move(device)),
       payload_length_max_(limits.payload_length_max) {}
@@ -14,7 +15,8 @@ proto::ExportDescription Export::describe() const {
   namespace flag = proto::transmission_flag;
   const auto& geometry = device_->geometry();
   // Every connection works on the one device, and nothing is cached above it: hence CAN_MULTI_CONN.
-  auto flags = flag::has_flags | flag::send_flush | flag::send_fua | flag::can_multi_conn | flag::send_cache;
+  auto flags =
+      flag::has_flags | flag::send_flush | flag::send_fua | flag::can_multi_conn | flag::send_cache;
   if (geometry.rotational) flags |= flag::rotational;
   if (geometry.read_only) {
     flags |= flag::read_only;
@@ -36,9 +38,8 @@ proto::ExportDescription Export::describe() const {
 
 std::shared_ptr<Export> ExportTable::find(std::string_view name) const {
   if (name.empty()) return exports_.empty() ? nullptr : exports_.front();
-  const auto found = std::ranges::find(exports_, name, [](const auto& entry) -> std::string_view {
-    return entry->name();
-  });
+  const auto found = std::ranges::find(
+      exports_, name, [](const auto& entry) -> std::string_view { return entry->name(); });
   return found == exports_.end() ? nullptr : *found;
 }
 

@@ -1,4 +1,5 @@
-// What clients can ask for by name: a device and how it is offered. Immutable, shared by all workers.
+// What clients can ask for by name: a device and how it is offered. Immutable, shared by all
+// workers.
 #pragma once
 
 #include <atomic>
@@ -39,7 +40,8 @@ class Export {
 
 class ExportTable {
  public:
-  explicit ExportTable(std::vector<std::shared_ptr<Export>> exports) : exports_(std::move(exports)) {}
+  explicit ExportTable(std::vector<std::shared_ptr<Export>> exports)
+      : exports_(std::move(exports)) {}
 
   const std::vector<std::shared_ptr<Export>>& all() const noexcept { return exports_; }
   // The empty name finds the first export. nullptr: there is none.

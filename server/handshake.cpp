@@ -32,13 +32,15 @@ class Directory final : public proto::ExportDirectory {
 // False: the client is gone or the transport was closed.
 Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const auto vector = iovec{.iov_base = const_cast<std::byte*>(bytes.data()),  // writev() only reads
-                              .iov_len = bytes.size()};
+    const auto vector =
+        iovec{.iov_base = const_cast<std::byte*>(bytes.data()),  // writev() only reads
+              .iov_len = bytes.size()};
     const auto sent = transport.write_some(std::span(&vector, 1));
     if (sent > 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(sent));
     } else if (sent == -EAGAIN) {
-      const auto [failure] = co_await transport.writable().async_wait(Descriptor::wait_write, as_result);
+      const auto [failure] =
+          co_await transport.writable().async_wait(Descriptor::wait_write, as_result);
       if (failure) co_return false;
     } else {
       co_return false;
@@ -54,14 +56,16 @@ Awaitable<std::size_t> receive_some(Transport& transport, std::span<std::byte> r
     const auto received = transport.read_some(std::span(&vector, 1));
     if (received > 0) co_return static_cast<std::size_t>(received);
     if (received != -EAGAIN) co_return 0;
-    const auto [failure] = co_await transport.readable().async_wait(Descriptor::wait_read, as_result);
+    const auto [failure] =
+        co_await transport.readable().async_wait(Descriptor::wait_read, as_result);
     if (failure) co_return 0;
   }
 }
 
 }  // namespace
 
-Awaitable<std::optional<Handshake>> shake_hands(Transport& transport, std::shared_ptr<const ExportTable> exports,
+Awaitable<std::optional<Handshake>> shake_hands(Transport& transport,
+                                                std::shared_ptr<const ExportTable> exports,
                                                 const Limits& limits) {
   auto directory = Directory(*exports);
   auto negotiation = proto::Negotiation(directory, proto::TlsMode::off);
@@ -89,8 +93,8 @@ Awaitable<std::optional<Handshake>> shake_hands(Transport& transport, std::share
       break;
     }
     if (negotiation.option_count() > limits.options_max) {
-      log::warn("{}: closed after more than {} options without choosing an export", transport.peer(),
-                limits.options_max);
+      log::warn("{}: closed after more than {} options without choosing an export",
+                transport.peer(), limits.options_max);
       break;
     }
   }

@@ -19,13 +19,15 @@ struct Handshake {
   std::vector<std::byte> early_input;  // what the client sent behind its GO
 };
 
-// Runs until the client has chosen an export, or nothing when the connection is to be closed. Whoever calls it
-// enforces the deadline by closing the transport, which ends it. The arguments outlive the coroutine.
-Awaitable<std::optional<Handshake>> shake_hands(Transport& transport, std::shared_ptr<const ExportTable> exports,
+// Runs until the client has chosen an export, or nothing when the connection is to be closed.
+// Whoever calls it enforces the deadline by closing the transport, which ends it. The arguments
+// outlive the coroutine.
+Awaitable<std::optional<Handshake>> shake_hands(Transport& transport,
+                                                std::shared_ptr<const ExportTable> exports,
                                                 const Limits& limits);
 
-// Ends the output and reads what the client still sends until it closes, so that nothing sent before is lost to a
-// reset of the connection. The caller enforces a deadline in the same way.
+// Ends the output and reads what the client still sends until it closes, so that nothing sent
+// before is lost to a reset of the connection. The caller enforces a deadline in the same way.
 Awaitable<void> linger(Transport& transport);
 
 }  // namespace server

@@ -28,9 +28,10 @@ constexpr int first_passed_fd = 3;  // SD_LISTEN_FDS_START
 constexpr std::string_view unix_prefix = "unix:";
 constexpr std::string_view vsock_prefix = "vsock:";
 
-[[noreturn]] void fail(std::string_view address, std::string_view step, int error, std::string_view remedy) {
-  throw std::runtime_error(fmt::format("cannot listen on {}: {}: {}{}{}", address, step, std::strerror(error),
-                                       remedy.empty() ? "" : "; ", remedy));
+[[noreturn]] void fail(std::string_view address, std::string_view step, int error,
+                       std::string_view remedy) {
+  throw std::runtime_error(fmt::format("cannot listen on {}: {}: {}{}{}", address, step,
+                                       std::strerror(error), remedy.empty() ? "" : "; ", remedy));
 }
 
 template <typename Number>
@@ -87,7 +88,8 @@ std::string name_of(int fd) {
   return format_address(storage);
 }
 
-UniqueFd bound_socket(int family, const sockaddr* where, socklen_t length, std::string_view address) {
+UniqueFd bound_socket(int family, const sockaddr* where, socklen_t length,
+                      std::string_view address) {
   auto socket = UniqueFd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) fail(address, "socket", errno, "");
   const int on = 1;
@@ -108,14 +110,16 @@ void remove_stale_socket(const sockaddr_un& where, std::string_view address) {
   struct stat status {};
   if (::lstat(where.sun_path, &status) != 0) return;
   if (!S_ISSOCK(status.st_mode))
-    throw std::runtime_error(
-        fmt::format("cannot listen on {}: there is a file that is not a socket: choose another path", address));
+    throw std::runtime_error(fmt::format(
+        "cannot listen on {}: there is a file that is not a socket: choose another path", address));
   const auto probe = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  const auto refused = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0 &&
-                       errno == ECONNREFUSED;
+  const auto refused =
+      ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0 &&
+      errno == ECONNREFUSED;
   if (!refused)
     throw std::runtime_error(fmt::format(
-        "cannot listen on {}: another server is there: choose another path or end that server", address));
+        "cannot listen on {}: another server is there: choose another path or end that server",
+        address));
   ::unlink(where.sun_path);
 }
 
@@ -123,11 +127,12 @@ ListeningSocket open_unix(std::string_view path, const std::string& address) {
   auto where = sockaddr_un{};
   where.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof where.sun_path)
-    throw std::runtime_error(fmt::format("cannot listen on {}: a socket's path has 1 to {} bytes", address,
-                                         sizeof where.sun_path - 1));
+    throw std::runtime_error(fmt::format("cannot listen on {}: a socket's path has 1 to {} bytes",
+                                         address, sizeof where.sun_path - 1));
   std::memcpy(where.sun_path, path.data(), path.size());
   remove_stale_socket(where, address);
-  auto socket = bound_socket(AF_UNIX, reinterpret_cast<const sockaddr*>(&where), sizeof where, address);
+  auto socket =
+      bound_socket(AF_UNIX, reinterpret_cast<const sockaddr*>(&where), sizeof where, address);
   return {std::move(socket), address, std::string(path)};
 }
 
@@ -136,7 +141,8 @@ ListeningSocket open_vsock(std::string_view port, const std::string& address) {
   where.svm_family = AF_VSOCK;
   where.svm_cid = VMADDR_CID_ANY;
   where.svm_port = parse_number<std::uint32_t>(port).value();
-  return {bound_socket(AF_VSOCK, reinterpret_cast<const sockaddr*>(&where), sizeof where, address), address};
+  return {bound_socket(AF_VSOCK, reinterpret_cast<const sockaddr*>(&where), sizeof where, address),
+          address};
 }
 
 std::vector<ListeningSocket> open_tcp(const HostPort& host_port, const std::string& address) {
@@ -144,12 +150,14 @@ std::vector<ListeningSocket> open_tcp(const HostPort& host_port, const std::stri
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
   addrinfo* found = nullptr;
-  const auto failure =
-      ::getaddrinfo(host_port.host.empty() || host_port.host == "*" ? nullptr : host_port.host.c_str(),
-                    host_port.port.c_str(), &hints, &found);
+  const auto failure = ::getaddrinfo(
+      host_port.host.empty() || host_port.host == "*" ? nullptr : host_port.host.c_str(),
+      host_port.port.c_str(), &hints, &found);
   if (failure != 0)
-    throw std::runtime_error(fmt::format("cannot listen on {}: {}", address, ::gai_strerror(failure)));
-  const auto addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>(found, ::freeaddrinfo);
+    throw std::runtime_error(
+        fmt::format("cannot listen on {}: {}", address, ::gai_strerror(failure)));
+  const auto addresses =
+      std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>(found, ::freeaddrinfo);
   auto sockets = std::vector<ListeningSocket>{};
   for (const auto* entry = found; entry != nullptr; entry = entry->ai_next) {
     auto socket = bound_socket(entry->ai_family, entry->ai_addr, entry->ai_addrlen, address);
@@ -169,14 +177,15 @@ ListeningSocket::~ListeningSocket() {
 }
 
 void check_listen_address(std::string_view address) {
-  const auto valid = address.starts_with(unix_prefix)
-                         ? address.size() > unix_prefix.size()
-                     : address.starts_with(vsock_prefix)
-                         ? parse_number<std::uint32_t>(address.substr(vsock_prefix.size())).has_value()
-                         : split_host_port(address).has_value();
+  const auto valid =
+      address.starts_with(unix_prefix) ? address.size() > unix_prefix.size()
+      : address.starts_with(vsock_prefix)
+          ? parse_number<std::uint32_t>(address.substr(vsock_prefix.size())).has_value()
+          : split_host_port(address).has_value();
   if (!valid)
     throw std::runtime_error(fmt::format(
-        "\"{}\" is not a listen address: write HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT", address));
+        "\"{}\" is not a listen address: write HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT",
+        address));
 }
 
 std::vector<ListeningSocket> open_listening_sockets(const std::string& address) {
@@ -185,8 +194,9 @@ std::vector<ListeningSocket> open_listening_sockets(const std::string& address) 
   if (!text.starts_with(unix_prefix) && !text.starts_with(vsock_prefix))
     return open_tcp(*split_host_port(address), address);
   auto sockets = std::vector<ListeningSocket>{};
-  sockets.push_back(text.starts_with(unix_prefix) ? open_unix(text.substr(unix_prefix.size()), address)
-                                                  : open_vsock(text.substr(vsock_prefix.size()), address));
+  sockets.push_back(text.starts_with(unix_prefix)
+                        ? open_unix(text.substr(unix_prefix.size()), address)
+                        : open_vsock(text.substr(vsock_prefix.size()), address));
   return sockets;
 }
 
@@ -195,13 +205,16 @@ std::vector<ListeningSocket> take_passed_sockets() {
   const auto* const pid = std::getenv("LISTEN_PID");
   const auto* const count = std::getenv("LISTEN_FDS");
   if (pid == nullptr || count == nullptr || parse_number<pid_t>(pid) != ::getpid()) return sockets;
-  for (auto fd = first_passed_fd; fd < first_passed_fd + parse_number<int>(count).value_or(0); ++fd) {
+  for (auto fd = first_passed_fd; fd < first_passed_fd + parse_number<int>(count).value_or(0);
+       ++fd) {
     auto socket = UniqueFd(fd);
     int listening = 0;
     auto length = socklen_t{sizeof listening};
     if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0 || listening == 0)
-      throw std::runtime_error(fmt::format(
-          "file descriptor {}, passed by LISTEN_FDS, is not a listening stream socket: use Accept=no", fd));
+      throw std::runtime_error(
+          fmt::format("file descriptor {}, passed by LISTEN_FDS, is not a listening stream socket: "
+                      "use Accept=no",
+                      fd));
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
     auto name = name_of(fd);

@@ -18,7 +18,8 @@ class ListeningSocket {
   ~ListeningSocket();
 
   int fd() const noexcept { return socket_.get(); }
-  // The address as a client writes it: "127.0.0.1:10809", "[::1]:10809", "unix:/run/nbd.sock", "vsock:10809".
+  // The address as a client writes it: "127.0.0.1:10809", "[::1]:10809", "unix:/run/nbd.sock",
+  // "vsock:10809".
   const std::string& name() const noexcept { return name_; }
 
  private:
@@ -27,12 +28,12 @@ class ListeningSocket {
   std::string unix_path_;  // empty: nothing to remove
 };
 
-// Opens HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT; a host name may stand for several sockets. A stale Unix
-// socket is replaced. Throws std::runtime_error with a message for people.
+// Opens HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT; a host name may stand for several sockets.
+// A stale Unix socket is replaced. Throws std::runtime_error with a message for people.
 std::vector<ListeningSocket> open_listening_sockets(const std::string& address);
 
-// The sockets that systemd or another parent passes by LISTEN_FDS and LISTEN_PID; empty when there are none.
-// Throws std::runtime_error when one of them is not a listening stream socket.
+// The sockets that systemd or another parent passes by LISTEN_FDS and LISTEN_PID; empty when there
+// are none. Throws std::runtime_error when one of them is not a listening stream socket.
 std::vector<ListeningSocket> take_passed_sockets();
 
 // Throws std::runtime_error unless the address has one of the forms above; opens nothing.

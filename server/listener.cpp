@@ -83,8 +83,10 @@ void Listener::accept_all() {
     if (error == EAGAIN) break;
     if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
       // The client stays in the backlog; accepting at once would fail again.
-      log::error("{}: cannot accept: {}; trying again (LimitNOFILE= or ulimit -n sets how many files may be open)",
-                 name(), std::strerror(error));
+      log::error(
+          "{}: cannot accept: {}; trying again (LimitNOFILE= or ulimit -n sets how many files may "
+          "be open)",
+          name(), std::strerror(error));
       pause_.expires_after(pause_without_descriptors);
       pause_.async_wait([this](const boost::system::error_code& cancelled) {
         if (!cancelled) wait();

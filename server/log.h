@@ -1,4 +1,5 @@
-// Logging: one line an event on standard error, so that standard output stays free for --stdio. Any thread.
+// Logging: one line an event on standard error, so that standard output stays free for --stdio. Any
+// thread.
 #pragma once
 
 #include <spdlog/spdlog.h>
@@ -12,8 +13,9 @@
 
 namespace server::log {
 
-// `level`: trace, debug, info, warn, error, critical or off; the caller has validated it. The environment
-// variable JOURNAL_STREAM (set by systemd) drops the time stamp, which the journal adds itself.
+// `level`: trace, debug, info, warn, error, critical or off; the caller has validated it. The
+// environment variable JOURNAL_STREAM (set by systemd) drops the time stamp, which the journal adds
+// itself.
 void start(const std::string& level);
 
 bool is_level(std::string_view level);
@@ -23,11 +25,12 @@ using spdlog::error;
 using spdlog::info;
 using spdlog::warn;
 
-// Lets through a burst of events and then one a second, so that a client cannot fill the log. Any thread; an
-// event more or less in a race is accepted.
+// Lets through a burst of events and then one a second, so that a client cannot fill the log. Any
+// thread; an event more or less in a race is accepted.
 class RateLimit {
  public:
-  // Nothing: stay silent. Otherwise the number of events that were kept silent since the last one let through.
+  // Nothing: stay silent. Otherwise the number of events that were kept silent since the last one
+  // let through.
   std::optional<std::uint64_t> admit() noexcept;
 
  private:

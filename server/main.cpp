@@ -31,8 +31,10 @@ int check_config(const std::string& path) {
 int main(int argc, char** argv) {
   try {
     const auto command = server::parse_command_line(argc, argv);
-    if (const auto* const serving = std::get_if<server::Serve>(&command)) return serve(serving->config);
-    if (const auto* const checking = std::get_if<server::CheckConfig>(&command)) return check_config(checking->path);
+    if (const auto* const serving = std::get_if<server::Serve>(&command))
+      return serve(serving->config);
+    if (const auto* const checking = std::get_if<server::CheckConfig>(&command))
+      return check_config(checking->path);
     return std::get<server::Exit>(command).status;
   } catch (const std::exception& error) {
     std::cerr << "loopnbd: " << error.what() << '\n';

@@ -1,6 +1,7 @@
-// Bytes received and not yet consumed. Takes its memory from the worker's pool only while it holds bytes; the
-// beginning of a header that remains is kept inside, so that an idle client costs no buffer.
-// Invariant: the unconsumed bytes are contiguous, in the buffer or, when it is away, in remainder_.
+// Bytes received and not yet consumed. Takes its memory from the worker's pool only while it holds
+// bytes; the beginning of a header that remains is kept inside, so that an idle client costs no
+// buffer. Invariant: the unconsumed bytes are contiguous, in the buffer or, when it is away, in
+// remainder_.
 #pragma once
 
 #include <array>
@@ -29,7 +30,8 @@ class ReceiveBuffer {
     }
   }
 
-  // Makes room to receive into. False: the pool has no buffer for somebody who holds `held` bytes of others.
+  // Makes room to receive into. False: the pool has no buffer for somebody who holds `held` bytes
+  // of others.
   bool make_room(engine::BufferPool& pool, std::size_t held) noexcept {
     if (!memory_) {
       memory_ = pool.take(size_wanted, engine::buffer_size_min, held);
@@ -45,7 +47,9 @@ class ReceiveBuffer {
     }
     return true;
   }
-  std::span<std::byte> room() const noexcept { return {memory_.memory() + end_, memory_.size() - end_}; }
+  std::span<std::byte> room() const noexcept {
+    return {memory_.memory() + end_, memory_.size() - end_};
+  }
   void received(std::size_t count) noexcept { end_ += count; }
 
   // Gives the buffer back when no more than the beginning of a header is in it.

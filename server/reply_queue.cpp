@@ -36,15 +36,19 @@ class Gatherer {
   void refer(std::span<const std::byte> bytes, std::size_t& skip) noexcept {
     bytes = skipped(bytes, skip);
     if (bytes.empty()) return;
-    buffer_.vectors[count_++] = {.iov_base = const_cast<std::byte*>(bytes.data()),  // writev() only reads
-                                 .iov_len = bytes.size()};
+    buffer_.vectors[count_++] = {
+        .iov_base = const_cast<std::byte*>(bytes.data()),  // writev() only reads
+        .iov_len = bytes.size()};
     last_is_copy_ = false;
   }
 
-  std::span<const iovec> vectors() const noexcept { return std::span(buffer_.vectors).first(count_); }
+  std::span<const iovec> vectors() const noexcept {
+    return std::span(buffer_.vectors).first(count_);
+  }
 
  private:
-  static std::span<const std::byte> skipped(std::span<const std::byte> bytes, std::size_t& skip) noexcept {
+  static std::span<const std::byte> skipped(std::span<const std::byte> bytes,
+                                            std::size_t& skip) noexcept {
     const auto count = std::min(skip, bytes.size());
     skip -= count;
     return bytes.subspan(count);

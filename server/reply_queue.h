@@ -1,5 +1,6 @@
-// Replies of one connection on their way out, first come, first sent. Heads and tails are gathered side by side, so
-// that many acknowledgements leave as one buffer; bodies are sent from where they are.
+// Replies of one connection on their way out, first come, first sent. Heads and tails are gathered
+// side by side, so that many acknowledgements leave as one buffer; bodies are sent from where they
+// are.
 #pragma once
 
 #include <sys/uio.h>
@@ -27,10 +28,12 @@ class ReplyQueue {
   // Everything of `other`, behind what is here.
   void append(ReplyQueue& other) noexcept;
 
-  // Describes the front of what is to be sent, as much as fits. Valid until the queue or `buffer` changes.
+  // Describes the front of what is to be sent, as much as fits. Valid until the queue or `buffer`
+  // changes.
   std::span<const iovec> gather(GatherBuffer& buffer) const noexcept;
 
-  // `count` bytes have been sent; calls sent(request) for each request whose last byte was among them.
+  // `count` bytes have been sent; calls sent(request) for each request whose last byte was among
+  // them.
   template <typename Sent>
   void consume(std::size_t count, Sent sent) noexcept {
     sent_of_first_ += count;

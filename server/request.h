@@ -1,6 +1,7 @@
-// A request in flight: a slot that does not move, since the kernel holds a pointer to the operation inside it.
-// Slots belong to their worker's RequestPool; a connection holds them from the header's arrival until the reply has
-// been sent. A request that does not fit one buffer is done in pieces: slots of their own that point to the whole.
+// A request in flight: a slot that does not move, since the kernel holds a pointer to the operation
+// inside it. Slots belong to their worker's RequestPool; a connection holds them from the header's
+// arrival until the reply has been sent. A request that does not fit one buffer is done in pieces:
+// slots of their own that point to the whole.
 #pragma once
 
 #include <array>
@@ -27,15 +28,15 @@ class Request final : public engine::Io {
   Request* next = nullptr;           // in the list that holds the slot: free, pieces or replies
   Request* whole = nullptr;          // itself, unless this is a piece
 
-  proto::Request header;             // as the client sent it; of a piece, unused
-  engine::BufferPool::Buffer data;   // of READ, WRITE and BLOCK_STATUS
+  proto::Request header;            // as the client sent it; of a piece, unused
+  engine::BufferPool::Buffer data;  // of READ, WRITE and BLOCK_STATUS
 
   // Of a whole.
   std::uint32_t pieces_in_flight = 0;  // submitted and not completed
   bool all_submitted = false;
   proto::Error error = proto::Error::none;  // the first one
   std::string_view error_text;              // static storage
-  bool in_order = false;           // its pieces must be sent in order and are listed here:
+  bool in_order = false;                    // its pieces must be sent in order and are listed here:
   Request* first_piece = nullptr;
   Request* last_piece = nullptr;
   Request* next_in_order = nullptr;  // the next whole whose pieces must be sent in order
@@ -59,8 +60,8 @@ class RequestPool {
  public:
   explicit RequestPool(std::size_t count_max) : free_(count_max) {}
 
-  // A slot, reset; nullptr when there is none for a connection that holds `held` of them: as with buffers, who
-  // holds many must leave as many to others.
+  // A slot, reset; nullptr when there is none for a connection that holds `held` of them: as with
+  // buffers, who holds many must leave as many to others.
   Request* take(Connection& connection, std::size_t held);
   // Its data buffer is given back as well.
   void give_back(Request& request) noexcept;

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/signal_set.hpp>
 #include <algorithm>
+#include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -30,7 +30,8 @@ std::string format_size(std::uint64_t bytes) {
   return suffix == "B" ? fmt::format("{} B", bytes) : fmt::format("{:.4g} {}iB", value, suffix);
 }
 
-std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& config, engine::BlockingPool& pool) {
+std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& config,
+                                                        engine::BlockingPool& pool) {
   auto options = engine::DeviceOptions{};
   options.path = config.path;
   options.read_only = config.read_only;
@@ -112,9 +113,9 @@ void Server::announce() const {
             limits_.workers == 1 ? "" : "s", format_size(config_.memory));
   for (const auto& entry : exports_->all()) {
     const auto& device = entry->device();
-    log::info("export \"{}\": {}, {} bytes ({}), {} I/O, block size {}{}", entry->name(), entry->config().path,
-              device.size(), format_size(device.size()), device.mode(), device.geometry().block_size,
-              device.geometry().read_only ? ", read-only" : "");
+    log::info("export \"{}\": {}, {} bytes ({}), {} I/O, block size {}{}", entry->name(),
+              entry->config().path, device.size(), format_size(device.size()), device.mode(),
+              device.geometry().block_size, device.geometry().read_only ? ", read-only" : "");
   }
   for (const auto& listener : listeners_) {
     log::info("listening on {}; attach with", listener->name());
@@ -128,7 +129,8 @@ int Server::run() {
     if (cancelled) return;
     signals.async_wait([](const boost::system::error_code& again_cancelled, int again) {
       if (again_cancelled) return;
-      log::warn("a second {}: ending at once, without waiting for what is in flight", ::strsignal(again));
+      log::warn("a second {}: ending at once, without waiting for what is in flight",
+                ::strsignal(again));
       std::_Exit(128 + again);
     });
     stop(::strsignal(number));
@@ -138,12 +140,14 @@ int Server::run() {
   for (auto& worker : workers_) worker->start();
   if (config_.stdio) {
     announce();
-    workers_.front()->serve(UniqueFd(::dup(STDIN_FILENO)), UniqueFd(::dup(STDOUT_FILENO)), "standard input");
+    workers_.front()->serve(UniqueFd(::dup(STDIN_FILENO)), UniqueFd(::dup(STDOUT_FILENO)),
+                            "standard input");
   } else {
     for (auto& socket : std::exchange(sockets_, {}))
-      listeners_.push_back(std::make_unique<Listener>(
-          io_context_, std::move(socket),
-          [this](UniqueFd client, std::string peer) { serve(std::move(client), std::move(peer)); }));
+      listeners_.push_back(std::make_unique<Listener>(io_context_, std::move(socket),
+                                                      [this](UniqueFd client, std::string peer) {
+                                                        serve(std::move(client), std::move(peer));
+                                                      }));
     announce();
   }
   io_context_.run();
@@ -186,8 +190,8 @@ int Server::sync_exports() {
     if (entry->device().geometry().read_only) continue;
     const auto result = entry->device().sync();
     if (result == 0) continue;
-    log::error("export \"{}\": the last sync failed: {}; data that was acknowledged may be lost", entry->name(),
-               std::strerror(-result));
+    log::error("export \"{}\": the last sync failed: {}; data that was acknowledged may be lost",
+               entry->name(), std::strerror(-result));
     status = exit_status_sync_failed;
   }
   log::info("ended");

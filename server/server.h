@@ -1,4 +1,5 @@
-// The whole of a serving process: opens the exports and the sockets, runs the workers, stops on signals.
+// The whole of a serving process: opens the exports and the sockets, runs the workers, stops on
+// signals.
 #pragma once
 
 #include <memory>
@@ -16,12 +17,14 @@ namespace server {
 
 class Server {
  public:
-  // Opens everything; serves nothing yet. Throws ConfigError or std::runtime_error with a message for people.
+  // Opens everything; serves nothing yet. Throws ConfigError or std::runtime_error with a message
+  // for people.
   explicit Server(Config config);
   ~Server();
 
-  // Serves until SIGTERM or SIGINT, or until the one client of --stdio has gone; then finishes what is in flight,
-  // syncs, and returns the exit status. A second signal ends the process at once. The calling thread accepts.
+  // Serves until SIGTERM or SIGINT, or until the one client of --stdio has gone; then finishes what
+  // is in flight, syncs, and returns the exit status. A second signal ends the process at once. The
+  // calling thread accepts.
   int run();
 
  private:
@@ -46,7 +49,8 @@ class Server {
   bool stopping_ = false;
 };
 
-// What `loopnbd check-config` does: everything that serving would need, short of listening. Throws like Server.
+// What `loopnbd check-config` does: everything that serving would need, short of listening. Throws
+// like Server.
 void check(const Config& config);
 
 }  // namespace server

@@ -1,4 +1,5 @@
-// One buffer divided for BLOCK_STATUS: what the device reports, the same as the protocol's extents, and these encoded.
+// One buffer divided for BLOCK_STATUS: what the device reports, the same as the protocol's extents,
+// and these encoded.
 #pragma once
 
 #include <cstddef>
@@ -11,12 +12,14 @@ namespace server {
 
 struct StatusBuffer {
   explicit StatusBuffer(std::span<std::byte> memory) noexcept
-      : count(memory.size() / (sizeof(engine::Extent) + sizeof(proto::StatusExtent) + encoded_size_max)),
+      : count(memory.size() /
+              (sizeof(engine::Extent) + sizeof(proto::StatusExtent) + encoded_size_max)),
         extents(reinterpret_cast<engine::Extent*>(memory.data()), count),
         status(reinterpret_cast<proto::StatusExtent*>(extents.data() + count), count),
         encoded(reinterpret_cast<std::byte*>(status.data() + count), count * encoded_size_max) {}
 
-  static constexpr std::size_t encoded_size_max = 16;  // bytes of one extent, under extended headers
+  static constexpr std::size_t encoded_size_max =
+      16;  // bytes of one extent, under extended headers
 
   std::size_t count;
   std::span<engine::Extent> extents;

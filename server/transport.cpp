@@ -23,7 +23,8 @@ Transport::Transport(asio::io_context& io_context, UniqueFd socket, std::string 
   socket.release();
 }
 
-Transport::Transport(asio::io_context& io_context, UniqueFd input, UniqueFd output, std::string peer)
+Transport::Transport(asio::io_context& io_context, UniqueFd input, UniqueFd output,
+                     std::string peer)
     : input_(io_context, nonblocking(input.get())), peer_(std::move(peer)) {
   input.release();
   output_.emplace(io_context, nonblocking(output.get()));
@@ -32,14 +33,16 @@ Transport::Transport(asio::io_context& io_context, UniqueFd input, UniqueFd outp
 
 ssize_t Transport::read_some(std::span<const iovec> buffers) noexcept {
   for (;;) {
-    const auto count = ::readv(input_.native_handle(), buffers.data(), static_cast<int>(buffers.size()));
+    const auto count =
+        ::readv(input_.native_handle(), buffers.data(), static_cast<int>(buffers.size()));
     if (count >= 0) return count;
     if (errno != EINTR) return -errno;
   }
 }
 
 ssize_t Transport::write_some(std::span<const iovec> buffers) noexcept {
-  // SIGPIPE is ignored by the process, since writev() has no flag against it and serves pipes as well.
+  // SIGPIPE is ignored by the process, since writev() has no flag against it and serves pipes as
+  // well.
   for (;;) {
     const auto count =
         ::writev(writable().native_handle(), buffers.data(), static_cast<int>(buffers.size()));

@@ -1,5 +1,6 @@
-// The byte stream to one client: non-blocking reads and writes, and descriptors that Asio can wait on. Used by the
-// worker that owns the connection. A TLS transport replaces the object and keeps the descriptors.
+// The byte stream to one client: non-blocking reads and writes, and descriptors that Asio can wait
+// on. Used by the worker that owns the connection. A TLS transport replaces the object and keeps
+// the descriptors.
 #pragma once
 
 #include <sys/uio.h>

@@ -92,7 +92,8 @@ bool Worker::pump_connections() {
   scheduled_now_.swap(scheduled_);
   for (auto* const connection : scheduled_now_) connection->pump();
   if (scheduled_now_.empty() || waiting_for_resources_.empty()) return !scheduled_now_.empty();
-  // Replies have gone, so slots and buffers may be free. Those that still get none wait again, in the same order.
+  // Replies have gone, so slots and buffers may be free. Those that still get none wait again, in
+  // the same order.
   scheduled_now_.clear();
   scheduled_now_.swap(waiting_for_resources_);
   for (auto* const connection : scheduled_now_) connection->resume();
@@ -103,10 +104,11 @@ void Worker::wait_for_completions() {
   // Only while something is in flight: what completes within the submission costs no wake-up.
   for (auto* const entry : active_queues_) {
     if (std::exchange(entry->waiting, true)) continue;
-    entry->wakeup.async_wait(Descriptor::wait_read, [entry](const boost::system::error_code& failure) {
-      entry->waiting = false;
-      if (!failure) entry->queue->clear_wakeup();
-    });
+    entry->wakeup.async_wait(Descriptor::wait_read,
+                             [entry](const boost::system::error_code& failure) {
+                               entry->waiting = false;
+                               if (!failure) entry->queue->clear_wakeup();
+                             });
   }
 }
 
@@ -118,7 +120,9 @@ void Worker::submit(ExportQueue& queue, engine::Io& io) noexcept {
 
 void Worker::schedule(Connection& connection) { scheduled_.push_back(&connection); }
 
-void Worker::wait_for_resources(Connection& connection) { waiting_for_resources_.push_back(&connection); }
+void Worker::wait_for_resources(Connection& connection) {
+  waiting_for_resources_.push_back(&connection);
+}
 
 void Worker::serve(UniqueFd socket, std::string peer) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
@@ -131,7 +135,8 @@ void Worker::serve(UniqueFd input, UniqueFd output, std::string peer) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
   asio::post(io_context_, [this, input = std::move(input), output = std::move(output),
                            peer = std::move(peer)]() mutable {
-    arrive(std::make_unique<Transport>(io_context_, std::move(input), std::move(output), std::move(peer)));
+    arrive(std::make_unique<Transport>(io_context_, std::move(input), std::move(output),
+                                       std::move(peer)));
   });
 }
 
@@ -159,8 +164,8 @@ void Worker::limit_visitors() {
   if (visitors_.size() <= limits_.handshakes_max_per_worker) return;
   // Slow or silent clients must not keep others out: the one that has had the most time goes.
   const auto oldest = visitors_.front();
-  log::warn("{}: closed: {} clients are connected that have not chosen an export", oldest->transport->peer(),
-            visitors_.size());
+  log::warn("{}: closed: {} clients are connected that have not chosen an export",
+            oldest->transport->peer(), visitors_.size());
   oldest->transport->close();
 }
 
@@ -190,11 +195,11 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
 }
 
 Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connection) {
-  // A client that lost its connection may have left writes in the old one. They must not land after what it writes
-  // now, so whatever a dead client still has under way comes first.
+  // A client that lost its connection may have left writes in the old one. They must not land after
+  // what it writes now, so whatever a dead client still has under way comes first.
   for (const auto& worker : workers_) {
     auto waiting = worker->wait_for_dead_connections(connection->target(), connection.get());
-    co_await asio::co_spawn(worker->io_context_, std::move(waiting), asio::use_awaitable_t<Executor>{});
+    co_await asio::co_spawn(worker->io_context_, std::move(waiting), awaiting);
   }
   connection->start();
 }
@@ -202,27 +207,31 @@ Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connectio
 Awaitable<void> Worker::wait_for_dead_connections(const Export& target, const Connection* except) {
   auto dead = std::vector<std::shared_ptr<Connection>>{};
   for (const auto& connection : connections_)
-    if (&connection->target() == &target && connection.get() != except && connection->client_is_gone())
+    if (&connection->target() == &target && connection.get() != except &&
+        connection->client_is_gone())
       dead.push_back(connection);
   if (dead.empty()) co_return;
   auto deadline = Timer(io_context_, limits_.fence_deadline);
   deadline.async_wait([dead](const boost::system::error_code& cancelled) {
     if (cancelled) return;
-    for (const auto& connection : dead) connection->abandon("its client is gone and others wait for it");
+    for (const auto& connection : dead)
+      connection->abandon("its client is gone and others wait for it");
   });
   while (!std::ranges::all_of(dead, [](const auto& connection) { return connection->finished(); }))
     co_await departure_.async_wait(as_result);
 }
 
 void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport) {
-  const auto place = std::ranges::find(connections_, &connection, [](const auto& entry) { return entry.get(); });
+  const auto place =
+      std::ranges::find(connections_, &connection, [](const auto& entry) { return entry.get(); });
   graveyard_.push_back(std::move(*place));
   connections_.erase(place);
   std::erase(scheduled_, &connection);
   std::erase(waiting_for_resources_, &connection);
   if (transport == nullptr) return count_departure();
   departure_.cancel();
-  asio::co_spawn(io_context_, see_off(receive_visitor(std::move(transport), limits_.linger_deadline)),
+  asio::co_spawn(io_context_,
+                 see_off(receive_visitor(std::move(transport), limits_.linger_deadline)),
                  asio::detached);
 }
 
@@ -234,9 +243,7 @@ Awaitable<void> Worker::see_off(std::shared_ptr<Visitor> visitor) {
   count_departure();
 }
 
-void Worker::bury() {
-  graveyard_.clear();
-}
+void Worker::bury() { graveyard_.clear(); }
 
 void Worker::drain() {
   asio::post(io_context_, [this] {
@@ -248,7 +255,8 @@ void Worker::drain() {
     drain_deadline_.async_wait([this](const boost::system::error_code& cancelled) {
       if (cancelled) return;
       const auto remaining = connections_;
-      for (const auto& connection : remaining) connection->abandon("it did not read its replies in time");
+      for (const auto& connection : remaining)
+        connection->abandon("it did not read its replies in time");
     });
   });
 }

@@ -1,8 +1,9 @@
-// One thread that serves connections: its io_context, a queue into each export's device, and the pools that its
-// connections share. Whatever a connection touches belongs to its worker; across threads there is only post().
+// One thread that serves connections: its io_context, a queue into each export's device, and the
+// pools that its connections share. Whatever a connection touches belongs to its worker; across
+// threads there is only post().
 //
-// A turn: receive and parse what is ready; then, once for the whole batch, submit operations, complete those that are
-// done, send the replies.
+// A turn: receive and parse what is ready; then, once for the whole batch, submit operations,
+// complete those that are done, send the replies.
 #pragma once
 
 #include <atomic>
@@ -39,16 +40,16 @@ struct ExportQueue {
   ~ExportQueue();
 
   std::unique_ptr<engine::IoQueue> queue;
-  Descriptor wakeup;             // the queue's file descriptor; not ours to close
-  bool waiting = false;          // for a wake-up
-  bool unflushed = false;        // something was submitted since the last flush
-  bool active = false;           // listed in active_queues_
+  Descriptor wakeup;       // the queue's file descriptor; not ours to close
+  bool waiting = false;    // for a wake-up
+  bool unflushed = false;  // something was submitted since the last flush
+  bool active = false;     // listed in active_queues_
 };
 
 class Worker {
  public:
-  // `workers` holds all workers, this one included once the server has started. `exports` must have been added by
-  // add_export() before connections come.
+  // `workers` holds all workers, this one included once the server has started. `exports` must have
+  // been added by add_export() before connections come.
   Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers);
   ~Worker();
   Worker(const Worker&) = delete;
@@ -63,7 +64,8 @@ class Worker {
   void stop();
   void join();
 
-  // One turn on the calling thread: waits for an event, then does all there is to do. For start() and for tests.
+  // One turn on the calling thread: waits for an event, then does all there is to do. For start()
+  // and for tests.
   void run_turn();
 
   // Any thread. Serves a connected socket, from the handshake to its end.
@@ -72,11 +74,14 @@ class Worker {
   void serve(UniqueFd input, UniqueFd output, std::string peer);
   // Before the first serve(): called on this worker's thread whenever its last connection has gone.
   void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
-  // Any thread. Ends handshakes, finishes what is in flight, then closes; after the deadline, closes at once.
+  // Any thread. Ends handshakes, finishes what is in flight, then closes; after the deadline,
+  // closes at once.
   void drain();
 
   // Connections in any phase. Any thread.
-  std::size_t connection_count() const noexcept { return connection_count_.load(std::memory_order_relaxed); }
+  std::size_t connection_count() const noexcept {
+    return connection_count_.load(std::memory_order_relaxed);
+  }
 
   asio::io_context& io_context() noexcept { return io_context_; }
 
@@ -91,12 +96,13 @@ class Worker {
   void schedule(Connection& connection);
   // The connection is pumped when slots or buffers may have become free.
   void wait_for_resources(Connection& connection);
-  // Nothing of it is in flight any more; it is destroyed when the turn ends. A transport is closed gently, so that
-  // the last replies arrive.
+  // Nothing of it is in flight any more; it is destroyed when the turn ends. A transport is closed
+  // gently, so that the last replies arrive.
   void remove(Connection& connection, std::unique_ptr<Transport> transport);
 
  private:
-  // A client outside the transmission phase: it has not chosen an export yet, or it is being closed gently.
+  // A client outside the transmission phase: it has not chosen an export yet, or it is being closed
+  // gently.
   struct Visitor {
     Visitor(std::unique_ptr<Transport> stream, Timer timer)
         : transport(std::move(stream)), deadline(std::move(timer)) {}
@@ -108,14 +114,15 @@ class Worker {
   Awaitable<void> see_off(std::shared_ptr<Visitor> visitor);
   Awaitable<void> begin_transmission(std::shared_ptr<Connection> connection);
   Awaitable<void> wait_for_dead_connections(const Export& target, const Connection* except);
-  std::shared_ptr<Visitor> receive_visitor(std::unique_ptr<Transport> transport, std::chrono::seconds deadline);
+  std::shared_ptr<Visitor> receive_visitor(std::unique_ptr<Transport> transport,
+                                           std::chrono::seconds deadline);
   void arrive(std::unique_ptr<Transport> transport);
   void leave(const Visitor& visitor);
   void count_departure();
   void limit_visitors();
-  void settle();                 // submit, harvest and pump until nothing more can be done now
-  bool run_queues() noexcept;    // false: nothing was submitted or harvested
-  bool pump_connections();       // false: there was none to pump
+  void settle();               // submit, harvest and pump until nothing more can be done now
+  bool run_queues() noexcept;  // false: nothing was submitted or harvested
+  bool pump_connections();     // false: there was none to pump
   void wait_for_completions();
   void bury();
 
@@ -139,7 +146,7 @@ class Worker {
   std::vector<Connection*> scheduled_now_;
   std::vector<Connection*> waiting_for_resources_;
   std::vector<std::shared_ptr<Connection>> graveyard_;
-  Timer departure_;              // never expires; cancelled whenever a connection goes
+  Timer departure_;  // never expires; cancelled whenever a connection goes
   std::function<void()> idle_ = [] {};
   Timer drain_deadline_;
   std::atomic<std::size_t> connection_count_{0};

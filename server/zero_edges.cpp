@@ -13,7 +13,8 @@ bool is_zero(const std::byte* bytes, std::size_t count) noexcept {
 
 }  // namespace
 
-ZeroEdges find_zero_edges(std::span<const std::byte> data, std::uint64_t offset, std::size_t unit) noexcept {
+ZeroEdges find_zero_edges(std::span<const std::byte> data, std::uint64_t offset,
+                          std::size_t unit) noexcept {
   auto edges = ZeroEdges{};
   const auto first_step = unit - static_cast<std::size_t>(offset & (unit - 1));
   auto begin = std::size_t{0};

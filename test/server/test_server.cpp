@@ -1,0 +1,81 @@
+#include "test_server.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <csignal>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+namespace test {
+namespace {
+
+server::Limits limits_of(const TestServerOptions& options) {
+  auto config = server::Config{};
+  config.workers = options.workers;
+  config.memory = options.memory * options.workers;
+  config.connections_max = options.connections_max;
+  auto limits = server::derive_limits(config);
+  limits.handshake_deadline = options.handshake_deadline;
+  return limits;
+}
+
+std::shared_ptr<engine::MemoryDevice> memory_of(const TestServerOptions& options) {
+  auto memory = engine::MemoryDeviceOptions{};
+  memory.size = options.size;
+  memory.block_size = options.block_size;
+  memory.read_only = options.read_only;
+  return std::make_shared<engine::MemoryDevice>(memory);
+}
+
+}  // namespace
+
+TestServer::TestServer(const TestServerOptions& options)
+    : limits_(limits_of(options)),
+      faults_(options.faults),
+      memory_(memory_of(options)),
+      device_(std::make_shared<engine::FaultyDevice>(memory_, faults_)) {
+  std::signal(SIGPIPE, SIG_IGN);  // as main() does
+  spdlog::set_level(spdlog::level::off);
+  auto config = server::ExportConfig{};
+  config.name = export_name;
+  auto target = std::make_shared<server::Export>(config, device_, limits_);
+  exports_ = std::make_shared<const server::ExportTable>(std::vector{target});
+  for (auto index = 0U; index < options.workers; ++index) {
+    auto& worker =
+        *workers_.emplace_back(std::make_unique<server::Worker>(limits_, exports_, workers_));
+    worker.add_export(*target);
+  }
+  for (auto& worker : workers_) worker->start();
+}
+
+TestServer::~TestServer() {
+  faults_.release_all();
+  for (auto& worker : workers_) worker->drain();
+  for (auto& worker : workers_) worker->stop();
+  for (auto& worker : workers_) worker->join();
+}
+
+Client TestServer::connect() { return connect_to_worker(next_worker_++ % workers_.size()); }
+
+Client TestServer::connect_to_worker(std::size_t index) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    throw std::runtime_error("socketpair");
+  workers_.at(index)->serve(server::UniqueFd(ends[0]), "a test");
+  return Client(server::UniqueFd(ends[1]));
+}
+
+void TestServer::wait_until_idle() {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (auto& worker : workers_) {
+    while (worker->connection_count() > 0) {
+      if (std::chrono::steady_clock::now() > deadline)
+        throw std::runtime_error("a connection stays");
+      std::this_thread::yield();
+    }
+  }
+}
+
+}  // namespace test

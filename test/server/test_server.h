@@ -1,0 +1,55 @@
+// Workers over an export in memory that can be made to behave badly, and clients connected by
+// socket pairs.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/faulty_device.h"
+#include "engine/faulty_queue.h"
+#include "engine/memory_device.h"
+#include "server/export.h"
+#include "server/worker.h"
+#include "test_client.h"
+
+namespace test {
+
+struct TestServerOptions {
+  std::uint64_t size = 8U << 20;   // bytes
+  std::uint32_t block_size = 512;  // bytes
+  bool read_only = false;
+  unsigned workers = 1;
+  std::uint64_t memory = 8U << 20;  // bytes, for each worker
+  std::uint32_t connections_max = 100;
+  engine::FaultPlan faults = {};
+  std::chrono::seconds handshake_deadline{10};
+};
+
+class TestServer {
+ public:
+  explicit TestServer(const TestServerOptions& options = {});
+  ~TestServer();
+
+  // A connected client on the next worker in turn.
+  Client connect();
+  Client connect_to_worker(std::size_t index);
+  // Waits until no connection is left.
+  void wait_until_idle();
+
+  engine::Faults& faults() noexcept { return faults_; }
+  server::Workers& workers() noexcept { return workers_; }
+  const server::Limits& limits() const noexcept { return limits_; }
+
+  static constexpr const char* export_name = "disk";
+
+ private:
+  server::Limits limits_;
+  engine::Faults faults_;
+  std::shared_ptr<engine::MemoryDevice> memory_;
+  std::shared_ptr<engine::FaultyDevice> device_;
+  std::shared_ptr<const server::ExportTable> exports_;
+  server::Workers workers_;
+  std::size_t next_worker_ = 0;
+};
+
+}  // namespace test

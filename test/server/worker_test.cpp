@@ -1,0 +1,50 @@
+#include "server/worker.h"
+
+#include <catch2/catch.hpp>
+
+#include "test_server.h"
+
+using proto::Command;
+using test::pattern;
+using test::TestServer;
+
+TEST_CASE("connections of several workers see each other's writes") {
+  auto server = TestServer({.block_size = 4096, .workers = 3});
+  auto clients = std::vector<test::Client>{};
+  for (auto index = 0U; index < 6; ++index) {
+    clients.push_back(server.connect());
+    clients.back().go(TestServer::export_name);
+  }
+  for (auto index = 0U; index < 60; ++index) {
+    const auto data = pattern(700, index);
+    REQUIRE(clients[index % 6].call(Command::write, index * 700, data.size(), 0, data).error == 0);
+    REQUIRE(clients[(index + 1) % 6].call(Command::read, index * 700, data.size()).data == data);
+  }
+}
+
+TEST_CASE("the connections of a worker are counted until they have gone") {
+  auto server = TestServer();
+  CHECK(server.workers().front()->connection_count() == 0);
+  auto client = server.connect();
+  CHECK(server.workers().front()->connection_count() == 1);
+  client.go(TestServer::export_name);
+  client.close();
+  server.wait_until_idle();
+}
+
+TEST_CASE("a draining worker takes no new connections") {
+  auto server = TestServer();
+  server.workers().front()->drain();
+  auto client = server.connect();
+  CHECK(client.at_end());
+  server.wait_until_idle();
+}
+
+TEST_CASE("a client in its handshake is closed when the worker drains") {
+  auto server = TestServer();
+  auto client = server.connect();
+  client.greet();
+  server.workers().front()->drain();
+  CHECK(client.at_end());
+  server.wait_until_idle();
+}
