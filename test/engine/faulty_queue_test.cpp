@@ -94,10 +94,10 @@ TEST_CASE("a torn write leaves whole blocks of its first part and fails") {
   std::vector<std::byte> expected(8192);
   const auto wanted = pattern(1, 4096);
   std::copy(wanted.begin(), wanted.begin() + (2048 - 100), expected.begin() + 100);
-  CHECK(found == expected);
+  CHECK((found == expected));
   faults.tear_next_write();
   CHECK(write_bytes(*queue, 5000, pattern(2, 100), 512) == -EIO);  // nothing of it is left
-  CHECK(read_bytes(*queue, 0, 8192, 512) == expected);
+  CHECK((read_bytes(*queue, 0, 8192, 512) == expected));
 }
 
 TEST_CASE("held completions come when they are released, and not before") {
