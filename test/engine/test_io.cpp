@@ -49,8 +49,9 @@ bool drive(IoQueue& queue, const std::function<bool()>& done) {
   constexpr int stuck_ms = 10'000;
   for (;;) {
     queue.flush();
-    queue.harvest();
+    const bool busy = queue.harvest() > 0;
     if (done()) return true;
+    if (busy) continue;  // complete() may have submitted what only flush() will start
     pollfd poll_fd{queue.wakeup_fd(), POLLIN, 0};
     if (::poll(&poll_fd, 1, stuck_ms) != 1) return false;
     queue.clear_wakeup();
