@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -76,7 +75,8 @@ Server::Server(Config config)
     : config_(std::move(config)),
       limits_(derive_limits(config_)),
       blocking_pool_(blocking_threads),
-      io_context_(1) {
+      io_context_(1),
+      signals_(io_context_, SIGTERM, SIGINT) {
   open_exports();
   make_workers();
   if (!config_.stdio) open_sockets();
@@ -124,10 +124,9 @@ void Server::announce() const {
 }
 
 int Server::run() {
-  auto signals = asio::signal_set(io_context_, SIGTERM, SIGINT);
-  signals.async_wait([&](const boost::system::error_code& cancelled, int number) {
+  signals_.async_wait([this](const boost::system::error_code& cancelled, int number) {
     if (cancelled) return;
-    signals.async_wait([](const boost::system::error_code& again_cancelled, int again) {
+    signals_.async_wait([](const boost::system::error_code& again_cancelled, int again) {
       if (again_cancelled) return;
       log::warn("a second {}: ending at once, without waiting for what is in flight",
                 ::strsignal(again));

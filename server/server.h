@@ -2,6 +2,7 @@
 // signals.
 #pragma once
 
+#include <boost/asio/signal_set.hpp>
 #include <memory>
 #include <vector>
 
@@ -44,6 +45,7 @@ class Server {
   std::vector<ListeningSocket> sockets_;  // until run()
   Workers workers_;
   asio::io_context io_context_;
+  asio::signal_set signals_;  // before anything listens, so that no signal is lost in between
   std::vector<std::unique_ptr<Listener>> listeners_;
   log::RateLimit limit_log_;
   bool stopping_ = false;
