@@ -104,14 +104,15 @@ void AioQueue::flush() noexcept {
 
 // To the kernel's batch, to the pool, or to an answer without either.
 void AioQueue::dispatch(Io& io) noexcept {
+  const bool flush = io.operation == Operation::flush;
   const bool transfer = io.operation == Operation::read || io.operation == Operation::write;
-  if (io.operation == Operation::cache)
-    return finish_later(io, 0);  // direct I/O has no cache to fill
-  if (io.operation == Operation::flush || io.fua) {
+  if (io.operation == Operation::cache) return finish_later(io, 0);  // there is none to fill
+  if (flush || io.fua) {
     if (const int error = file_.sync_error(); error != 0) return finish_later(io, error);
   }
-  if (io.operation != Operation::flush && (!transfer || file_.in_tail(io.offset)))
-    return lane_.start(io);
+  // With a tail in the page cache a flush has to heed what else is being synced: SyncOverlap.
+  if (flush && file_.has_tail()) return lane_.start(io);
+  if (!flush && (!transfer || file_.in_tail(io.offset))) return lane_.start(io);
   // Certain to be refused with RWF_NOWAIT, and without it io_submit might wait for the device.
   if (transfer && nowait_ && io.length > file_.traits().nowait_length_max) return lane_.start(io);
   prepare(io);

@@ -70,10 +70,14 @@ int BackingFile::note_shrunk() noexcept {
 
 int BackingFile::sync() noexcept {
   if (const int error = sync_error(); error != 0) return error;
-  while (::fdatasync(buffered_.get()) != 0) {
-    if (errno != EINTR) return note_sync_failure(-errno);
-  }
-  return sync_error();  // another thread's sync may have taken the news of the same failure
+  const auto ticket = overlap_.begin();
+  int failed = 0;
+  do {
+    failed = ::fdatasync(buffered_.get());
+  } while (failed != 0 && errno == EINTR);
+  if (failed != 0) note_sync_failure(-errno);
+  overlap_.end(ticket);
+  return sync_error();
 }
 
 int BackingFile::read(std::uint64_t offset, std::span<std::byte> memory) noexcept {
@@ -115,8 +119,15 @@ int BackingFile::write(std::uint64_t offset, std::span<const std::byte> memory,
                        bool durable) noexcept {
   if (!durable) return write_fully(offset, memory, 0);
   if (const int error = sync_error(); error != 0) return error;
+  const auto ticket = overlap_.begin();
+  const int error = write_durably(offset, memory);
+  overlap_.end(ticket);
+  return error != 0 ? error : sync_error();
+}
+
+int BackingFile::write_durably(std::uint64_t offset, std::span<const std::byte> memory) noexcept {
   const int error = write_fully(offset, memory, RWF_DSYNC);
-  if (error == 0) return sync_error();
+  if (error == 0) return 0;
   // Was it the write that failed or the sync? A file system that allocates late may say ENOSPC in
   // either: the write alone tells.
   if (is_refusal(error) && write_fully(offset, memory, 0) != 0) return error;

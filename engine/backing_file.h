@@ -16,6 +16,7 @@
 
 #include "engine/file_descriptor.h"
 #include "engine/io.h"
+#include "engine/sync_overlap.h"
 
 namespace engine {
 
@@ -48,6 +49,7 @@ class BackingFile {
               std::function<void(std::string_view)> report);
 
   const FileTraits& traits() const noexcept { return traits_; }
+  bool has_tail() const noexcept { return traits_.aligned_size < traits_.size; }
   bool in_tail(std::uint64_t offset) const noexcept { return offset >= traits_.aligned_size; }
   int fd_for(std::uint64_t offset) const noexcept {
     return in_tail(offset) ? buffered_.get() : direct_.get();
@@ -98,6 +100,7 @@ class BackingFile {
                        std::span<Extent> extents) noexcept;
 
  private:
+  int write_durably(std::uint64_t offset, std::span<const std::byte> memory) noexcept;
   int write_fully(std::uint64_t offset, std::span<const std::byte> memory, int flags) noexcept;
   int write_zeroes(std::uint64_t offset, std::uint64_t length) noexcept;
   int allocate(int mode, std::uint64_t offset, std::uint64_t length) noexcept;
@@ -107,6 +110,7 @@ class BackingFile {
   const FileDescriptor buffered_;
   const FileTraits traits_;
   const std::function<void(std::string_view)> report_;
+  SyncOverlap overlap_;  // of syncs through buffered_
   std::atomic<int> sync_error_{0};
   std::atomic<bool> shrunk_{false};
   std::atomic<bool> can_discard_;

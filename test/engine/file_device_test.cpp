@@ -28,6 +28,7 @@ using engine::test::memory_folder;
 using engine::test::pattern;
 using engine::test::read_bytes;
 using engine::test::run;
+using engine::test::SmallFileSystem;
 using engine::test::TemporaryFile;
 using engine::test::TestIo;
 using engine::test::write_bytes;
@@ -185,30 +186,38 @@ TEST_CASE("four gibibytes are zeroed and trimmed although requests in between go
   CHECK(file.allocated() <= mib);
 }
 
-TEST_CASE("an error of a flush on one queue fails the flushes of all others, and sync()") {
-  // A file system that is too small for what the page cache has taken would be the real thing; a
-  // file that cannot be synced does as well: see backing_file_test for how the error sticks.
-  auto traits = engine::FileTraits{};
-  traits.size = 4096;
-  const TemporaryFile file(disk_folder(), 4096);
+TEST_CASE("what the page cache cannot write out fails this flush and all later ones") {
+  const auto full = SmallFileSystem::make(mib);
+  if (!full) return;
+  const TemporaryFile file(full->folder(), 64 * mib);
+  const auto loop = LoopDevice::make(file, 4096);
+  if (!loop) return;
   engine::test::Reports reports;
-  auto backing = std::make_unique<engine::BackingFile>(
-      engine::FileDescriptor(), engine::test::open_fd(file.path(), O_RDWR), traits,
-      [&](std::string_view line) { reports.add(line); });
-  auto& sticky = *backing;
-  BlockingPool pool(1);
-  engine::FileDevice device(std::move(backing), {}, 4096, pool);
-  const auto first = device.make_queue(4);
-  const auto second = device.make_queue(4);
-  TestIo flush(Operation::flush, 0, 0);
-  CHECK(run(*first, flush) == 0);
-  CHECK(device.sync() == 0);
-  sticky.note_sync_failure(-EIO);
-  TestIo first_flush(Operation::flush, 0, 0);
-  TestIo second_flush(Operation::flush, 0, 0);
-  CHECK(run(*first, first_flush) == -EIO);
-  CHECK(run(*second, second_flush) == -EIO);
-  CHECK(device.sync() == -EIO);
+  BlockingPool pool(2);
+  const auto device =
+      engine::open_device({.path = loop->path(),
+                           .direct_io = DirectIo::off,
+                           .report = [&](std::string_view line) { reports.add(line); }},
+                          pool);
+  const auto queue = device->make_queue(4);
+  const auto other = device->make_queue(4);
+  const auto flush = [](engine::IoQueue& on) {
+    TestIo io(Operation::flush, 0, 0);
+    return run(on, io);
+  };
+  REQUIRE(flush(*queue) == 0);
+  const auto content = pattern(1, mib);
+  for (std::uint64_t i = 0; i < 4; ++i)
+    CHECK(write_bytes(*queue, i * mib, content, 1) == static_cast<std::int64_t>(mib));
+
+  const auto error = flush(*queue);
+  REQUIRE(error);
+  CHECK(*error < 0);
+  CHECK(flush(*queue) == error);
+  CHECK(flush(*other) == error);
+  CHECK(write_bytes(*other, 0, pattern(2, 4096), 1, true) == *error);
+  CHECK(write_bytes(*other, 0, pattern(3, 4096), 1) == 4096);
+  CHECK(device->sync() == *error);
   CHECK(reports.lines().size() == 1);
 }
 

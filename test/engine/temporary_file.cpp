@@ -1,6 +1,7 @@
 #include "test/engine/temporary_file.h"
 
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -96,6 +97,26 @@ FileSizeLimit::FileSizeLimit(std::uint64_t size) {
 }
 
 FileSizeLimit::~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+std::optional<SmallFileSystem> SmallFileSystem::make(std::uint64_t size) {
+  std::string folder = disk_folder() + "/loopnbd-mount-XXXXXX";
+  if (::mkdtemp(folder.data()) == nullptr) fail(folder);
+  const auto size_option = "size=" + std::to_string(size);
+  if (::mount("tmpfs", folder.c_str(), "tmpfs", 0, size_option.c_str()) == 0)
+    return SmallFileSystem(folder);
+  std::puts("skipped: nothing can be mounted here");
+  ::rmdir(folder.c_str());
+  return std::nullopt;
+}
+
+SmallFileSystem::SmallFileSystem(SmallFileSystem&& other) noexcept
+    : folder_(std::exchange(other.folder_, "")) {}
+
+SmallFileSystem::~SmallFileSystem() {
+  if (folder_.empty()) return;
+  ::umount(folder_.c_str());
+  ::rmdir(folder_.c_str());
+}
 
 std::optional<LoopDevice> LoopDevice::make(const TemporaryFile& file, std::uint32_t block_size) {
   if (::geteuid() != 0) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace engine::test {
@@ -49,6 +50,23 @@ class FileSizeLimit {
 
  private:
   rlimit before_{};
+};
+
+// A file system in memory with room for `size` bytes.
+class SmallFileSystem {
+ public:
+  // Nothing, with the reason printed, where it cannot be mounted.
+  static std::optional<SmallFileSystem> make(std::uint64_t size);
+  SmallFileSystem(SmallFileSystem&& other) noexcept;
+  SmallFileSystem& operator=(SmallFileSystem&&) = delete;
+  ~SmallFileSystem();
+
+  const std::string& folder() const noexcept { return folder_; }
+
+ private:
+  explicit SmallFileSystem(std::string folder) : folder_(std::move(folder)) {}
+
+  std::string folder_;
 };
 
 // A block device over a file.

@@ -1,0 +1,50 @@
+// Keeps a sync from claiming success too early. Syncs through one open file share the kernel's
+// record of a failed write-back, and only one of them is told of it. So whoever is told that all is
+// well has to wait for those that overlapped it: one of them may be about to note the failure.
+#pragma once
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+namespace engine {
+
+class SyncOverlap {
+ public:
+  // Any thread, before the call that syncs. Returns the ticket for end().
+  std::uint64_t begin() {
+    const std::lock_guard lock(mutex_);
+    running_.push_back(next_);
+    return next_++;
+  }
+
+  // After the call, and after its failure was noted: waits for all that began before now. These
+  // wait in turn only for what began before their own end(), so that somebody can always go on.
+  void end(std::uint64_t ticket) {
+    std::unique_lock lock(mutex_);
+    running_.erase(std::find(running_.begin(), running_.end(), ticket));
+    ended_.notify_all();
+    const auto behind = next_;
+    ++waiting_;
+    // In the order in which they began, the oldest first.
+    ended_.wait(lock, [&] { return running_.empty() || running_.front() >= behind; });
+    --waiting_;
+  }
+
+  std::size_t waiting() const {
+    const std::lock_guard lock(mutex_);
+    return waiting_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable ended_;
+  std::uint64_t next_ = 0;
+  std::vector<std::uint64_t> running_;  // ascending; as many as the pool has threads at most
+  std::size_t waiting_ = 0;
+};
+
+}  // namespace engine
