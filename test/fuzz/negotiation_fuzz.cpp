@@ -107,7 +107,7 @@ std::size_t check_replies(const Session& session) {
     } else {
       require(in.u64() == 0x3e889045565a9, "reply magic");
     }
-    in.u32();  // the option, which may be anything
+    require(in.u32() != 1, "EXPORT_NAME is never answered with an option reply");
     const auto type = in.u32();
     const auto length = in.u32();
     const bool error = (type & 0x80000000) != 0;
