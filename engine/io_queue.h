@@ -28,6 +28,7 @@ class IoQueue {
   virtual std::size_t harvest() noexcept = 0;
 
   // Becomes readable when harvest() has or may have work. Stays so until clear_wakeup().
+  // An eventfd: a layer above the queue may signal it, too.
   virtual int wakeup_fd() const noexcept = 0;
   // Call before harvest(), so that no completion between the two is missed.
   virtual void clear_wakeup() noexcept = 0;
