@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <array>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
@@ -23,7 +24,7 @@ struct SentRequest {
 
 // A connection and, at the other end of a socket pair, the test as its server.
 struct Bench {
-  explicit Bench(bench::WorkloadOptions workload, bench::ConnectionOptions options) {
+  Bench(const bench::WorkloadOptions& workload, const bench::ConnectionOptions& options) {
     int ends[2] = {};
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     peer = bench::FileDescriptor(ends[1]);
@@ -84,8 +85,8 @@ TEST_CASE(
   Bench bench(reads, {.depth = 3});
   CHECK(bench.connection->fill(100, 0) == 3);
   bench.connection->send();
-  std::vector<SentRequest> requests;
-  for (int i = 0; i < 3; ++i) requests.push_back(bench.take_request());
+  std::array<SentRequest, 3> requests;
+  for (auto& request : requests) request = bench.take_request();
   CHECK(bench.nothing_to_take());
 
   bench.reply(requests[2].cookie, 0, bench.content.at(requests[2].offset, 512));

@@ -87,11 +87,12 @@ std::vector<std::unique_ptr<bench::Load>> connect(const Options& options,
                                                   const bench::Content& content) {
   const std::chrono::milliseconds patience(
       static_cast<std::int64_t>(options.patience_seconds * 1000));
+  const std::uint32_t thread_count = std::max(options.threads, 1U);
   std::vector<std::unique_ptr<bench::Load>> loads;
-  for (std::uint32_t thread = 0; thread < options.threads; ++thread) {
+  for (std::uint32_t thread = 0; thread < thread_count; ++thread) {
     bench::LoadOptions part = options.load;
-    part.count = share(part.count, thread, options.threads);
-    part.rate /= options.threads;
+    part.count = share(part.count, thread, thread_count);
+    part.rate /= thread_count;
     part.flush_at_end = part.flush_at_end && thread == 0;
     loads.push_back(std::make_unique<bench::Load>(part));
   }
@@ -103,8 +104,8 @@ std::vector<std::unique_ptr<bench::Load>> connect(const Options& options,
     const std::uint64_t rest = session.export_size - range.range_offset;
     range.range_length = range.range_length == 0 ? rest : std::min(range.range_length, rest);
     bench::Workload workload(range, options.seed * 1'000'003 + i, i, options.connections);
-    loads[i % options.threads]->add(std::move(session), std::move(workload), options.connection,
-                                    content);
+    loads[i % thread_count]->add(std::move(session), std::move(workload), options.connection,
+                                 content);
   }
   return loads;
 }

@@ -102,6 +102,10 @@ Options interpret(const Raw& raw, Options options) {
   if (options.threads > options.connections) {
     throw std::invalid_argument("there are more threads than connections");
   }
+  // A share of no requests would mean no limit.
+  if (options.load.count > 0 && options.load.count < options.threads) {
+    throw std::invalid_argument("there are more threads than requests");
+  }
   return options;
 }
 
