@@ -1,5 +1,6 @@
-// The way into a device for one thread: operations are collected by submit(), started by flush() and finished by
-// harvest(). All members are called by the owning thread only, and none of them blocks on the device.
+// The way into a device for one thread: operations are collected by submit(), started by flush()
+// and finished by harvest(). All members are called by the owning thread only, and none of them
+// blocks on the device.
 //
 //     queue.submit(io);   // for each of a batch
 //     queue.flush();      // one system call
@@ -23,8 +24,8 @@ class IoQueue {
   // Hands what was submitted to the kernel or to helper threads. Errors arrive by complete().
   virtual void flush() noexcept = 0;
 
-  // Completes what is done and returns how many that were. complete() may submit again; such operations are
-  // started by the next flush().
+  // Completes what is done and returns how many that were. complete() may submit again; such
+  // operations are started by the next flush().
   virtual std::size_t harvest() noexcept = 0;
 
   // Becomes readable when harvest() has or may have work. Stays so until clear_wakeup().

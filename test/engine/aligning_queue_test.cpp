@@ -125,17 +125,22 @@ TEST_CASE("an aligned read goes down as it is") {
   CHECK(fixture.stack.objects == std::vector<const Io*>{&io});
 }
 
+namespace {
+
+Passed one(Operation operation, std::uint64_t from, std::uint64_t to) {
+  return {operation, from, to, false, false};
+}
+
+}  // namespace
+
 TEST_CASE("each operation takes the inner operations that it needs and no more") {
   using enum Operation;
   Fixture fixture;
-  const std::uint64_t end = aligned_size;
+  constexpr std::uint64_t end = aligned_size;
   struct Case {
     Operation operation;
     std::uint64_t begin, end;
     std::vector<Passed> passed;
-  };
-  const auto one = [](Operation operation, std::uint64_t from, std::uint64_t to) {
-    return Passed{operation, from, to, false, false};
   };
   const std::vector<Case> cases = {
       {read, 100, 200, {one(read, 0, block)}},
