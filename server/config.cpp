@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "proto/constants.h"
+#include "proto/text.h"
 #include "server/limits.h"
 #include "server/log.h"
 
@@ -84,13 +85,17 @@ class TableReader {
   std::set<std::string, std::less<>> taken_;
 };
 
+// What the protocol takes for a string (spec: "Conventions"); clients could not ask for other
+// names.
+void check_text(std::string_view what, std::string_view text) {
+  if (!proto::valid_string(text))
+    throw ConfigError(fmt::format("{} is at most {} bytes of UTF-8 without zero bytes", what,
+                                  proto::string_length_max));
+}
+
 void check_name(std::string_view name) {
   if (name.empty()) throw ConfigError("an export needs a name that is not empty");
-  if (name.size() > proto::string_length_max)
-    throw ConfigError(
-        fmt::format("an export name is at most {} bytes long", proto::string_length_max));
-  if (name.find('\0') != std::string_view::npos)
-    throw ConfigError("an export name must not contain a zero byte");
+  check_text("an export's name", name);
 }
 
 ExportConfig read_export(const toml::table& table, const std::string& path, std::size_t index) {
@@ -108,9 +113,8 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
   if (const auto* const node = table.get("name"); node != nullptr)
     reader.checked(*node, "name", [&] { check_name(config.name); });
   config.description = reader.take_value<std::string>("description", "a text").value_or("");
-  if (config.description.size() > proto::string_length_max)
-    reader.fail(*table.get("description"), "description",
-                fmt::format("at most {} bytes are allowed", proto::string_length_max));
+  if (const auto* const node = table.get("description"); node != nullptr)
+    reader.checked(*node, "description", [&] { check_text("a description", config.description); });
   config.read_only = reader.take_value<bool>("read_only", "true or false").value_or(false);
   config.offset = reader.take_size("offset").value_or(0);
   config.size = reader.take_size("size");

@@ -153,4 +153,7 @@ TEST_CASE("a command line that cannot be is refused") {
   CHECK_THROWS_WITH(parse({"--stdio", "--listen", "unix:/x", "/y"}), Catch::Contains("--stdio"));
   CHECK_THROWS_WITH(parse({"--memory", "1M", "/y"}), Catch::Contains("too little"));
   CHECK_THROWS_WITH(parse({"=/y"}), Catch::Contains("NAME=FILE"));
+  CHECK_THROWS_WITH(parse({"\xff=/y"}), Catch::Contains("UTF-8"));
+  const auto long_name = std::string(4097, 'x') + "=/y";
+  CHECK_THROWS_WITH(parse({long_name.c_str()}), Catch::Contains("4096 bytes"));
 }
