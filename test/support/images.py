@@ -82,7 +82,6 @@ def make_partitioned_image(path, files, size, offset=MIB):
         "sfdisk",
         "--quiet",
         path,
-        text=True,
         input=f"label: gpt\nstart={offset // SECTOR}, type=linux, name=root\n",
     )
     offset, length = partition_of(path)

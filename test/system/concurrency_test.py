@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 
 import pytest
 
@@ -157,6 +158,20 @@ def test_an_unfinished_write_of_a_dead_client_never_lands_after_a_newer_one(
                     assert (
                         successor.read(index * 65536 + 4096, 4096) == mark
                     ), "a dead client's write landed"
+
+
+def test_clients_that_die_at_once_do_not_wait_for_each_other(serve, image):
+    """A new connection lets the writes of dead ones finish first; here the new ones are dead, too."""
+    server = serve("--workers", "4", image)
+    for _ in range(100):
+        dying = server.client()
+        dying.request(CMD_WRITE, 0, 65536, payload=b"d" * 65536)
+        dying.close()
+    begin = time.monotonic()
+    with server.client() as client:
+        client.write(0, b"l" * 4096)
+        assert client.read(0, 4096) == b"l" * 4096
+    assert time.monotonic() - begin < 5, "held up by clients that are gone"
 
 
 def test_connections_come_and_go_while_others_work(serve, image):

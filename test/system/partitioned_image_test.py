@@ -119,7 +119,7 @@ def test_qemu_img_convert_through_qcow2_keeps_every_file(serve, original, tmp_pa
         target.uri(),
     )
     output = images.command(
-        "qemu-img", "compare", "-f", "raw", "-F", "raw", original[0], target.uri()
+        "qemu-img", "compare", "-f", "raw", "-F", "raw", source.uri(), target.uri()
     )
     assert "identical" in output
     target.stop()

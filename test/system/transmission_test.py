@@ -57,8 +57,9 @@ def assert_in_sync(client, image):
 
 
 def test_a_wrong_request_magic_disconnects(serve, image):
+    server = serve(image)
     for framing in FRAMINGS.values():
-        with serve(image).client("", **framing) as client:
+        with server.client("", **framing) as client:
             client.send(bytes(32))
             assert client.is_closed()
 
@@ -216,22 +217,23 @@ def test_fua_is_accepted_on_every_command(client, command, length):
     )
 
 
-def test_the_payload_of_a_refused_write_is_consumed(client, reader, image):
-    for refused, arguments in (
-        (client, (SIZE, 1 << 20, 0)),
-        (client, (0, 100000, REQ_ONE)),
-        (reader, (0, 1 << 20, 0)),
-    ):
-        offset, length, flags = arguments
-        payload = request_message(CMD_DISC) * (
-            length // 28 + 1
-        )  # what must not be taken for a request
-        assert refused.error(CMD_WRITE, offset, length, flags, payload[:length]) in (
-            ENOSPC,
-            EINVAL,
-            EPERM,
-        )
-        assert_in_sync(refused, image)
+@pytest.mark.parametrize(
+    "offset, length, flags, expected",
+    [(SIZE, 1 << 20, 0, ENOSPC), (0, 100000, REQ_ONE, EINVAL), (SIZE - 1, 2, 0, ENOSPC)],
+)
+def test_the_payload_of_a_refused_write_is_consumed(client, image, offset, length, flags, expected):
+    assert client.error(CMD_WRITE, offset, length, flags, disc_requests(length)) == expected
+    assert_in_sync(client, image)
+
+
+def test_the_payload_of_a_write_to_a_read_only_export_is_consumed(reader, image):
+    assert reader.error(CMD_WRITE, 0, 1 << 20, 0, disc_requests(1 << 20)) == EPERM
+    assert_in_sync(reader, image)
+
+
+def disc_requests(length):
+    """A payload that would end the connection, were it taken for requests."""
+    return (request_message(CMD_DISC) * (length // 28 + 1))[:length]
 
 
 def test_payloads_of_32_mib_are_served(serve, tmp_path):
@@ -266,8 +268,9 @@ def test_a_write_larger_than_the_limit_ends_in_an_error_or_a_disconnection(serve
 
 def test_a_read_larger_than_the_limit_is_eoverflow_or_served(serve, tmp_path):
     big = images.make_sparse_image(tmp_path / "big.img", 1 << 30)
+    server = serve(big)
     for framing in FRAMINGS.values():
-        with serve(big).client("", **framing) as client:
+        with server.client("", **framing) as client:
             client.request(CMD_READ, 0, 512 << 20)
             assert client.reply()[0].error in (0, EOVERFLOW, EINVAL)
             assert client.read(0, 512) == bytes(512)
@@ -350,8 +353,9 @@ def test_df_gives_a_single_content_chunk_even_over_holes(serve, tmp_path):
     path = images.make_sparse_image(tmp_path / "sparse.img", 1 << 20)
     with open(path, "r+b") as file:
         file.write(b"x" * 8192)
+    server = serve(path)
     for framing in ("structured", "extended"):
-        with serve("--no-lock", path).client("", **FRAMINGS[framing]) as client:
+        with server.client("", **FRAMINGS[framing]) as client:
             for length in (4096, 65536, 32768 + 7):
                 content = [
                     chunk
