@@ -30,10 +30,16 @@ constexpr std::uint32_t preferred_size_max = 64U << 10;  // bytes
 std::uint64_t page_size() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
 
 template <class... Arguments>
+[[noreturn]] void refuse_option(std::string_view option, const DeviceOptions& options,
+                                fmt::format_string<Arguments...> text, Arguments&&... arguments) {
+  throw OpenError(option, "cannot serve " + options.path + ": " +
+                              fmt::format(text, std::forward<Arguments>(arguments)...));
+}
+
+template <class... Arguments>
 [[noreturn]] void refuse(const DeviceOptions& options, fmt::format_string<Arguments...> text,
                          Arguments&&... arguments) {
-  throw std::runtime_error("cannot serve " + options.path + ": " +
-                           fmt::format(text, std::forward<Arguments>(arguments)...));
+  refuse_option("path", options, text, std::forward<Arguments>(arguments)...);
 }
 
 std::uint64_t round_up(std::uint64_t value, std::uint64_t alignment) {
@@ -94,15 +100,17 @@ std::uint64_t window_size(std::uint64_t file_size, const DeviceOptions& options)
   if (file_size == 0)
     refuse(options, "it is empty; give it a size first: truncate -s 10G {}", options.path);
   if (options.offset >= file_size)
-    refuse(options, "offset {} is not inside its {} bytes", options.offset, file_size);
+    refuse_option("offset", options, "offset {} is not inside its {} bytes", options.offset,
+                  file_size);
   const auto behind = file_size - options.offset;
   if (!options.size) return behind;
-  if (*options.size == 0) refuse(options, "size 0 leaves nothing to serve");
+  if (*options.size == 0) refuse_option("size", options, "size 0 leaves nothing to serve");
   if (*options.size > behind) {
-    refuse(options,
-           "size {} at offset {} reaches beyond its {} bytes; make it smaller, or the file larger: "
-           "truncate -s {} {}",
-           *options.size, options.offset, file_size, options.offset + *options.size, options.path);
+    refuse_option(
+        "size", options,
+        "size {} at offset {} reaches beyond its {} bytes; make it smaller, or the file larger: "
+        "truncate -s {} {}",
+        *options.size, options.offset, file_size, options.offset + *options.size, options.path);
   }
   return *options.size;
 }

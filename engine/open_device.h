@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -33,8 +34,22 @@ struct DeviceOptions {
   std::function<void(std::string_view)> report = [](std::string_view) {};
 };
 
-// Throws std::runtime_error whose message says what was tried, on what, why it failed and what to
-// do. The pool outlives the device.
+// What open_device() throws. The message says what was tried, on what, why it failed and what to
+// do.
+class OpenError : public std::runtime_error {
+ public:
+  OpenError(std::string_view option, const std::string& message)
+      : std::runtime_error(message), option_(option) {}
+
+  // The field of DeviceOptions that is at fault: "path", "offset" or "size".
+  std::string_view option() const noexcept { return option_; }
+
+ private:
+  std::string_view option_;  // static storage
+};
+
+// Throws OpenError or std::runtime_error whose message says what was tried, on what, why it failed
+// and what to do. The pool outlives the device.
 std::shared_ptr<BlockDevice> open_device(const DeviceOptions& options, BlockingPool& pool);
 
 }  // namespace engine

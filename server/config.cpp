@@ -11,6 +11,7 @@
 #include "proto/constants.h"
 #include "proto/text.h"
 #include "server/limits.h"
+#include "server/listen_address.h"
 #include "server/log.h"
 
 namespace server {
@@ -62,7 +63,7 @@ class TableReader {
   auto checked(const toml::node& node, std::string_view key, Parse parse) -> decltype(parse()) {
     try {
       return parse();
-    } catch (const ConfigError& error) {
+    } catch (const std::runtime_error& error) {
       fail(node, key, error.what());
     }
   }
@@ -73,9 +74,12 @@ class TableReader {
         fail(node, key.str(), fmt::format("unknown key; the known ones here are {}", known));
   }
 
+  std::string place(const toml::node& node, std::string_view key) const {
+    return fmt::format("{}:{}: {}{}", path_, node.source().begin.line, prefix_, key);
+  }
+
   [[noreturn]] void fail(const toml::node& node, std::string_view key, std::string_view why) {
-    throw ConfigError(
-        fmt::format("{}:{}: {}{}: {}", path_, node.source().begin.line, prefix_, key, why));
+    throw ConfigError(fmt::format("{}: {}", place(node, key), why));
   }
 
  private:
@@ -122,6 +126,8 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
   if (const auto mode = reader.take_value<std::string>("direct_io", "\"auto\", \"on\" or \"off\""))
     config.direct_io = reader.checked(*table.get("direct_io"), "direct_io",
                                       [&] { return parse_direct_io(*mode); });
+  for (const auto& [key, node] : table)
+    config.places.emplace(key.str(), reader.place(node, key.str()));
   reader.finish("name, path, description, read_only, offset, size, direct_io, lock");
   return config;
 }
@@ -136,6 +142,7 @@ void read_listen(TableReader& reader, Config& config) {
   for (const auto& element : *array) {
     const auto address = element.value_exact<std::string>();
     if (!address) reader.fail(element, "listen", expected);
+    reader.checked(element, "listen", [&] { check_listen_address(*address); });
     config.listen.push_back(*address);
   }
 }
@@ -154,6 +161,12 @@ void read_exports(TableReader& reader, const std::string& path, Config& config) 
 }
 
 }  // namespace
+
+std::string ExportConfig::at_place(std::string_view key, std::string_view message) const {
+  const auto place = places.find(key);
+  return place == places.end() ? std::string(message)
+                               : fmt::format("{}: {}", place->second, message);
+}
 
 std::uint64_t parse_size(std::string_view text) {
   constexpr std::string_view suffixes = "KMGTP";
@@ -209,6 +222,8 @@ Config read_config(const std::string& path) {
     config.log_level = *level;
   }
   read_exports(reader, path, config);
+  if (const auto* const node = table.get("memory"); node != nullptr)
+    reader.checked(*node, "memory", [&] { derive_limits(config); });
   reader.finish("listen, workers, memory, max_connections, log_level, export");
   return config;
 }
@@ -222,10 +237,11 @@ void validate(const Config& config) {
   for (const auto& entry : config.exports) {
     check_name(entry.name);
     if (!paths_by_name.insert(entry.name).second)
-      throw ConfigError(
+      throw ConfigError(entry.at_place(
+          "name",
           fmt::format("two exports are called \"{}\" (the second is {}): give one of them another "
                       "name (NAME=FILE, or name = …)",
-                      entry.name, entry.path));
+                      entry.name, entry.path)));
   }
   if (config.stdio && !config.listen.empty())
     throw ConfigError(

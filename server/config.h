@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -28,6 +30,11 @@ struct ExportConfig {
   std::optional<std::uint64_t> size;  // bytes
   engine::DirectIo direct_io = engine::DirectIo::automatic;
   bool lock = true;
+  // Where each key stands, as "FILE:LINE: export[N].KEY"; empty for what the command line says.
+  std::map<std::string, std::string, std::less<>> places;
+
+  // `message` behind the place of `key`, where there is one.
+  std::string at_place(std::string_view key, std::string_view message) const;
 };
 
 inline constexpr std::string_view default_listen_address = "127.0.0.1:10809";

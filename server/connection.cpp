@@ -1,6 +1,7 @@
 #include "server/connection.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -21,10 +22,16 @@ proto::RequestRules rules_of(const proto::Negotiated& negotiated) {
   return rules;
 }
 
+std::uint64_t next_arrival() noexcept {
+  static std::atomic<std::uint64_t> count{0};
+  return count.fetch_add(1, std::memory_order_relaxed);
+}
+
 }  // namespace
 
 Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Handshake handshake)
     : worker_(worker),
+      arrival_(next_arrival()),
       transport_(std::move(transport)),
       target_(std::move(handshake.target)),
       queue_(worker.queue_of(*target_)),

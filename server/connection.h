@@ -46,6 +46,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const Export& target() const noexcept { return *target_; }
   // The client has closed its side, perhaps with requests still unread.
   bool client_is_gone() const noexcept;
+  // Its handshake was over first; an order over all workers. Any thread.
+  bool precedes(const Connection& other) const noexcept { return arrival_ < other.arrival_; }
   // Nothing is in flight and the worker has been told.
   bool finished() const noexcept { return finished_; }
 
@@ -106,6 +108,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   proto::ReplyTo reply_to(const Request& whole) const noexcept;
 
   Worker& worker_;
+  const std::uint64_t arrival_;
   std::unique_ptr<Transport> transport_;
   const std::shared_ptr<Export> target_;
   ExportQueue& queue_;

@@ -1,6 +1,7 @@
 // The part of Connection that frames requests out of the byte stream and hands them to the export's
 // queue.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -179,12 +180,15 @@ bool Connection::begin_write_piece() noexcept {
 Request* Connection::take_piece(engine::Operation operation, bool undivided) noexcept {
   const auto skew = static_cast<std::size_t>(next_offset_ % block_size_);
   const auto whole_size = round_up(skew + remaining_, block_size_);
-  const auto wanted =
-      static_cast<std::size_t>(std::min<std::uint64_t>(whole_size, engine::buffer_size_max));
-  const auto least = undivided
-                         ? wanted
-                         : std::min<std::size_t>(
-                               wanted, std::max<std::size_t>(block_size_, engine::buffer_size_min));
+  const auto unit = std::max<std::size_t>(block_size_, engine::buffer_size_min);
+  // A payload comes at the client's pace. The less is free, the smaller its buffers are, so that
+  // even many clients that stop in the middle leave room for others.
+  const auto most = operation == engine::Operation::write
+                        ? std::max(unit, std::bit_floor(worker_.buffers().free() / 16))
+                        : engine::buffer_size_max;
+  const auto wanted = static_cast<std::size_t>(
+      std::min<std::uint64_t>(whole_size, std::min(most, engine::buffer_size_max)));
+  const auto least = undivided ? wanted : std::min(wanted, unit);
   auto data = worker_.buffers().take(wanted, least, data_held_);
   if (!data) {
     wait_for_resources();

@@ -43,8 +43,9 @@ std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& conf
   };
   try {
     return engine::open_device(options, pool);
-  } catch (const std::exception& error) {
-    throw std::runtime_error(fmt::format("export \"{}\": {}", config.name, error.what()));
+  } catch (const engine::OpenError& error) {
+    throw ConfigError(config.at_place(error.option(),
+                                      fmt::format("export \"{}\": {}", config.name, error.what())));
   }
 }
 
@@ -54,6 +55,7 @@ void log_attach_commands(const std::string& listening, const std::string& export
     const auto socket = path.substr(5);
     log::info("  nbd-client -unix {} -N {} /dev/nbd0", socket, export_name);
     log::info("  nbdinfo 'nbd+unix:///{}?socket={}'", export_name, socket);
+    log::info("  qemu-img info 'nbd+unix:///{}?socket={}'", export_name, socket);
     return;
   }
   if (listening.starts_with("vsock:")) {
@@ -67,6 +69,7 @@ void log_attach_commands(const std::string& listening, const std::string& export
   const auto bare = host.starts_with('[') ? host.substr(1, host.size() - 2) : host;
   log::info("  nbd-client -N {} {} {} /dev/nbd0", export_name, bare, port);
   log::info("  nbdinfo nbd://{}:{}/{}", host, port, export_name);
+  log::info("  qemu-img info nbd://{}:{}/{}", host, port, export_name);
 }
 
 }  // namespace
@@ -200,7 +203,6 @@ int Server::sync_exports() {
 void check(const Config& config) {
   validate(config);
   auto pool = engine::BlockingPool(1);
-  for (const auto& address : config.listen) check_listen_address(address);
   for (const auto& entry : config.exports) open_export_device(entry, pool);
 }
 

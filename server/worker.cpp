@@ -198,16 +198,17 @@ Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connectio
   // A client that lost its connection may have left writes in the old one. They must not land after
   // what it writes now, so whatever a dead client still has under way comes first.
   for (const auto& worker : workers_) {
-    auto waiting = worker->wait_for_dead_connections(connection->target(), connection.get());
+    auto waiting = worker->wait_for_dead_predecessors(connection);
     co_await asio::co_spawn(worker->io_context_, std::move(waiting), awaiting);
   }
   connection->start();
 }
 
-Awaitable<void> Worker::wait_for_dead_connections(const Export& target, const Connection* except) {
+Awaitable<void> Worker::wait_for_dead_predecessors(std::shared_ptr<const Connection> newcomer) {
+  // Predecessors only: two that wait here with their clients gone would wait for each other.
   auto dead = std::vector<std::shared_ptr<Connection>>{};
   for (const auto& connection : connections_)
-    if (&connection->target() == &target && connection.get() != except &&
+    if (&connection->target() == &newcomer->target() && connection->precedes(*newcomer) &&
         connection->client_is_gone())
       dead.push_back(connection);
   if (dead.empty()) co_return;

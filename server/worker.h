@@ -113,7 +113,7 @@ class Worker {
   Awaitable<void> attend(std::shared_ptr<Visitor> visitor);
   Awaitable<void> see_off(std::shared_ptr<Visitor> visitor);
   Awaitable<void> begin_transmission(std::shared_ptr<Connection> connection);
-  Awaitable<void> wait_for_dead_connections(const Export& target, const Connection* except);
+  Awaitable<void> wait_for_dead_predecessors(std::shared_ptr<const Connection> newcomer);
   std::shared_ptr<Visitor> receive_visitor(std::unique_ptr<Transport> transport,
                                            std::chrono::seconds deadline);
   void arrive(std::unique_ptr<Transport> transport);

@@ -161,7 +161,7 @@ def test_an_unfinished_write_of_a_dead_client_never_lands_after_a_newer_one(
 
 
 def test_clients_that_die_at_once_do_not_wait_for_each_other(serve, image):
-    """A new connection lets the writes of dead ones finish first; here the new ones are dead, too."""
+    """A newcomer lets the writes of dead ones finish first; here the newcomers are dead, too."""
     server = serve("--workers", "4", image)
     for _ in range(100):
         dying = server.client()
