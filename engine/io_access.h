@@ -19,7 +19,8 @@ class IoAccess {
   // Makes a T inside the Io. There is no destruction: the next owner builds its own over it.
   template <class T, class... Arguments>
   static T& emplace(Io& io, Arguments&&... arguments) noexcept {
-    static_assert(sizeof(T) <= sizeof(Io::kernel_block_) && alignof(T) <= 8);
+    static_assert(sizeof(T) <= sizeof(Io::kernel_block_));
+    static_assert(alignof(T) <= 8);
     static_assert(std::is_trivially_destructible_v<T>);
     return *::new (io.kernel_block_.data()) T(std::forward<Arguments>(arguments)...);
   }
