@@ -33,7 +33,7 @@ class TableReader {
   std::optional<T> take_value(std::string_view key, std::string_view expected) {
     const auto* const node = take(key);
     if (node == nullptr) return std::nullopt;
-    const auto value = node->value_exact<T>();
+    auto value = node->value_exact<T>();
     if (!value) fail(*node, key, fmt::format("expected {}", expected));
     return value;
   }
