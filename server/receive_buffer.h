@@ -17,18 +17,10 @@ namespace server {
 class ReceiveBuffer {
  public:
   std::span<const std::byte> unconsumed() const noexcept {
-    return memory_ ? std::span<const std::byte>(memory_.memory() + begin_, end_ - begin_)
-                   : std::span<const std::byte>(remainder_).first(remainder_size_);
+    return {(memory_ ? memory_.memory() : remainder_.data()) + begin_, end_ - begin_};
   }
 
-  void consume(std::size_t count) noexcept {
-    if (memory_) {
-      begin_ += count;
-    } else {
-      std::memmove(remainder_.data(), remainder_.data() + count, remainder_size_ - count);
-      remainder_size_ -= count;
-    }
-  }
+  void consume(std::size_t count) noexcept { begin_ += count; }
 
   // Makes room to receive into. False: the pool has no buffer for somebody who holds `held` bytes
   // of others.
@@ -36,15 +28,12 @@ class ReceiveBuffer {
     if (!memory_) {
       memory_ = pool.take(size_wanted, engine::buffer_size_min, held);
       if (!memory_) return false;
-      std::memcpy(memory_.memory(), remainder_.data(), remainder_size_);
-      begin_ = 0;
-      end_ = remainder_size_;
-      remainder_size_ = 0;
+      std::memcpy(memory_.memory(), remainder_.data() + begin_, end_ - begin_);
     } else if (begin_ > 0) {
       std::memmove(memory_.memory(), memory_.memory() + begin_, end_ - begin_);
-      end_ -= begin_;
-      begin_ = 0;
     }
+    end_ -= begin_;
+    begin_ = 0;
     return true;
   }
   std::span<std::byte> room() const noexcept {
@@ -55,8 +44,9 @@ class ReceiveBuffer {
   // Gives the buffer back when no more than the beginning of a header is in it.
   void release_if_possible() noexcept {
     if (!memory_ || end_ - begin_ > remainder_.size()) return;
-    remainder_size_ = end_ - begin_;
-    std::memcpy(remainder_.data(), memory_.memory() + begin_, remainder_size_);
+    end_ -= begin_;
+    std::memcpy(remainder_.data(), memory_.memory() + begin_, end_);
+    begin_ = 0;
     memory_.reset();
   }
 
@@ -66,10 +56,9 @@ class ReceiveBuffer {
   static constexpr std::size_t size_wanted = 64U << 10;
 
   engine::BufferPool::Buffer memory_;
-  std::size_t begin_ = 0;
-  std::size_t end_ = 0;
   std::array<std::byte, proto::request_size_max> remainder_{};
-  std::size_t remainder_size_ = 0;
+  std::size_t begin_ = 0;  // of the unconsumed bytes, wherever they are
+  std::size_t end_ = 0;
 };
 
 }  // namespace server
