@@ -2,6 +2,7 @@
 // socket pairs.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -49,7 +50,7 @@ class TestServer {
   std::shared_ptr<engine::FaultyDevice> device_;
   std::shared_ptr<const server::ExportTable> exports_;
   server::Workers workers_;
-  std::size_t next_worker_ = 0;
+  std::atomic<std::size_t> next_worker_{0};  // clients on several threads connect
 };
 
 }  // namespace test
