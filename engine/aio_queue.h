@@ -61,7 +61,6 @@ class AioQueue final : public IoQueue {
   };
 
   void dispatch(Io& io) noexcept;
-  bool wants_nowait(const Io& io) const noexcept;
   void prepare(Io& io) noexcept;
   void refuse(Io& io, int error) noexcept;
   void finish_later(Io& io, std::int64_t result) noexcept;
@@ -82,9 +81,8 @@ class AioQueue final : public IoQueue {
 
   IoList waiting_;  // submitted, not looked at yet
   std::vector<iocb*>
-      batch_;  // prepared, not taken by the kernel yet; with in_kernel_ at most depth_max_
-  bool left_over_ = false;  // the last flush() could not start all of them
-  IoList finished_;         // have a result without the kernel's help
+      batch_;        // prepared, not taken by the kernel yet; with in_kernel_ at most depth_max_
+  IoList finished_;  // have a result without the kernel's help
   std::size_t in_kernel_ = 0;
   std::size_t in_flight_ = 0;
 };
