@@ -80,14 +80,17 @@ def free_port(host="127.0.0.1"):
 free_port.used = 0
 
 
-def is_listening(address):
-    """Whether somebody listens there; found without connecting, which the server would notice."""
+def is_listening(address, pid="self"):
+    """Whether somebody listens there; found without connecting, which the server would notice.
+    `pid` is a process in the network namespace to look at.
+    """
+    net = pathlib.Path(f"/proc/{pid}/net")
     if isinstance(address, str):
-        rows = pathlib.Path("/proc/net/unix").read_text().splitlines()[1:]
+        rows = (net / "unix").read_text().splitlines()[1:]
         return any(row.split()[3] == "00010000" and row.endswith(" " + address) for row in rows)
     rows = []
     for table in ("tcp", "tcp6"):
-        rows += pathlib.Path("/proc/net", table).read_text().splitlines()[1:]
+        rows += (net / table).read_text().splitlines()[1:]
     return any(
         row.split()[3] == "0A" and int(row.split()[1].rsplit(":", 1)[1], 16) == address[1]
         for row in rows
@@ -95,12 +98,16 @@ def is_listening(address):
 
 
 class Server:
-    """One running `loopnbd serve`. `address` is a Unix socket's path or (host, port)."""
+    """One running `loopnbd serve`. `address` is a Unix socket's path or (host, port); `net`, where
+    there is one, the network namespace it runs in (test/vm/rig/network.py).
+    """
 
-    def __init__(self, arguments, address=None, **popen):
+    def __init__(self, arguments, address=None, net=None, **popen):
         self.address = address
+        self._namespace_pid = net.pid if net else "self"
+        command = [binary(), "serve", *map(str, arguments)]
         self.process = subprocess.Popen(
-            [binary(), "serve", *map(str, arguments)],
+            net.command(*command) if net else command,
             env=environment(**popen.pop("env", {})),
             stderr=subprocess.PIPE,
             preexec_fn=die_with_parent,
@@ -141,7 +148,9 @@ class Server:
         return self
 
     def wait_until_listening(self):
-        return self.wait_until(lambda: is_listening(self.address), f"listening at {self.address}")
+        return self.wait_until(
+            lambda: is_listening(self.address, self._namespace_pid), f"listening at {self.address}"
+        )
 
     def log(self):
         """What it has said so far on stdout and stderr."""
