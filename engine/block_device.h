@@ -41,6 +41,8 @@ class BlockDevice {
   // Waits until all completed writes are durable; for shutdown. May block. Returns 0 or -errno; the
   // error of an earlier failed flush stays.
   virtual int sync() noexcept = 0;
+  // 0, or the -errno of a sync that failed, which every later one repeats. Any thread.
+  virtual int sync_error() const noexcept { return 0; }
 };
 
 }  // namespace engine

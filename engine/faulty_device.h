@@ -29,6 +29,7 @@ class FaultyDevice final : public BlockDevice {
     const int error = faults_.sync_error();
     return error != 0 ? -error : inner_->sync();
   }
+  int sync_error() const noexcept override { return -faults_.sync_error(); }
 
  private:
   const std::shared_ptr<BlockDevice> inner_;
