@@ -37,6 +37,8 @@ Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Han
       queue_(worker.queue_of(*target_)),
       rules_(rules_of(handshake.negotiated)),
       block_size_(target_->device().geometry().block_size),
+      since_(Clock::now()),
+      received_at_(since_),
       early_input_(std::move(handshake.early_input)) {}
 
 void Connection::start() {
@@ -86,6 +88,8 @@ void Connection::take_early_input() noexcept {
   std::memcpy(room.data(), early_input_.data(), std::min(room.size(), early_input_.size()));
   received_.received(early_input_.size());
   early_input_ = {};
+  worker_.read_clock();
+  received_at_ = worker_.now();
 }
 
 bool Connection::wants_input() const noexcept {
@@ -148,6 +152,8 @@ ssize_t Connection::receive_once() noexcept {
   }
   const auto received = transport_->read_some(std::span(vectors).first(count));
   if (received > 0) {
+    worker_.read_clock();
+    received_at_ = worker_.now();
     const auto size = static_cast<std::size_t>(received);
     filled_ += std::min(size, direct);
     if (size > direct) received_.received(size - direct);
@@ -167,9 +173,12 @@ void Connection::send_replies() noexcept {
     for (const auto& vector : vectors) offered += vector.iov_len;
     const auto sent = transport_->write_some(vectors);
     if (sent < 0 && sent != -EAGAIN) return abandon(std::strerror(static_cast<int>(-sent)));
+    worker_.read_clock();
     if (sent > 0)
-      replies_.consume(static_cast<std::size_t>(sent),
-                       [this](Request& request) { give_back(request); });
+      replies_.consume(static_cast<std::size_t>(sent), [this](Request& request) {
+        if (request.whole == &request) take_account(request);
+        give_back(request);
+      });
     if (sent < static_cast<ssize_t>(offered)) wait_writable();
   }
 }
@@ -178,6 +187,7 @@ void Connection::complete(Request& piece, std::int64_t result) noexcept {
   auto& whole = *piece.whole;
   --ios_in_flight_;
   --whole.pieces_in_flight;
+  whole.completed_at = worker_.now();
   if (result < 0) note_error(whole, result);
   if (broken_) {
     if (&piece != &whole) give_back(piece);

@@ -6,6 +6,7 @@
 // "Transmission phase".
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "server/receive_buffer.h"
 #include "server/reply_queue.h"
 #include "server/request.h"
+#include "server/status.h"
 #include "server/transport.h"
 
 namespace server {
@@ -50,6 +52,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool precedes(const Connection& other) const noexcept { return arrival_ < other.arrival_; }
   // Nothing is in flight and the worker has been told.
   bool finished() const noexcept { return finished_; }
+
+  ConnectionStatus status() const;
 
  private:
   enum class Phase : std::uint8_t {
@@ -93,6 +97,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Request* take_slot() noexcept;
   void give_back(Request& request) noexcept;
   void give_back_if_over(Request& whole) noexcept;
+  void take_account(Request& whole) noexcept;
 
   // connection_replies.cpp: from results to bytes
   void complete_read(Request& piece, bool success) noexcept;
@@ -114,8 +119,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ExportQueue& queue_;
   const proto::RequestRules rules_;
   const std::uint32_t block_size_;  // bytes, of the device
+  const Clock::time_point since_;
 
   // Input.
+  Clock::time_point received_at_;       // what received_ ends with
   std::vector<std::byte> early_input_;  // until received_ has room for it
   ReceiveBuffer received_;
   Phase phase_ = Phase::header;
@@ -141,6 +148,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t slots_held_ = 0;
   std::size_t data_held_ = 0;  // bytes of the buffers of the slots
   std::size_t ios_in_flight_ = 0;
+  std::uint64_t requests_in_flight_ = 0;
+  std::uint64_t requests_answered_ = 0;
+  std::uint64_t bytes_read_ = 0;     // by READs answered without an error
+  std::uint64_t bytes_written_ = 0;  // by WRITEs, likewise
+  std::chrono::nanoseconds latency_sum_{0};
   bool scheduled_ = false;
   bool waiting_for_resources_ = false;
   bool broken_ = false;  // nothing can be sent any more

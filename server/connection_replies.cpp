@@ -8,6 +8,7 @@
 #include "server/export.h"
 #include "server/log.h"
 #include "server/status_buffer.h"
+#include "server/worker.h"
 #include "server/zero_edges.h"
 
 namespace server {
@@ -51,6 +52,8 @@ void Connection::note_error(Request& whole, std::int64_t result) noexcept {
     whole.error = error;
     whole.error_text = text_of(error);
   }
+  const auto syncs = whole.header.command == proto::Command::flush || whole.fua;
+  if (syncs && target_->device().sync_error() != 0) queue_.metrics.sync_failures.add(1);
   if (error == proto::Error::not_supported) return;  // the quick "no" that FAST_ZERO asks for
   if (const auto silenced = target_->error_log().admit())
     log::error("export \"{}\": {} of {} bytes at {} failed: {}{}", target_->name(),
@@ -163,7 +166,8 @@ bool Connection::send_first_in_order() noexcept {
   if (whole.first_piece != nullptr || !whole.all_submitted) return false;
   first_in_order_ = whole.next_in_order;
   if (whole.reply_begun) {
-    give_back(whole);
+    // Of no bytes of its own, but over only when those in front of it have been sent.
+    replies_.push(whole);
     replies_.append(held_back_);
   } else {
     answer(whole);

@@ -70,6 +70,9 @@ bool Connection::parse_header() noexcept {
   if (whole == nullptr) return false;
   received_.consume(size);
   whole->header = *header;
+  whole->received = whole->submitted = whole->completed_at = received_at_;
+  ++requests_in_flight_;
+  queue_.metrics.of(header->command).begun.add(1);
   if (verdict.error == proto::Error::none) return begin(*whole, verdict.payload_length);
   log::debug("{}: refused: {}", transport_->peer(), verdict.reason);
   refuse(*whole, verdict.error, verdict.reason);
@@ -265,6 +268,7 @@ bool Connection::submit_whole(Request& whole, engine::Operation operation) noexc
 void Connection::submit(Request& piece) noexcept {
   ++ios_in_flight_;
   ++piece.whole->pieces_in_flight;
+  piece.whole->submitted = worker_.now();
   worker_.submit(queue_, piece);
 }
 
@@ -298,6 +302,10 @@ Request* Connection::take_slot() noexcept {
 }
 
 void Connection::give_back(Request& request) noexcept {
+  if (request.whole == &request) {
+    --requests_in_flight_;
+    queue_.metrics.of(request.header.command).ended.add(1);
+  }
   --slots_held_;
   data_held_ -= request.data.size();
   worker_.requests().give_back(request);

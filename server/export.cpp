@@ -9,7 +9,8 @@ Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
                const Limits& limits)
     : config_(std::move(config)),
       device_(std::move(device)),
-      payload_length_max_(limits.payload_length_max) {}
+      payload_length_max_(limits.payload_length_max),
+      metrics_(limits.workers) {}
 
 proto::ExportDescription Export::describe() const {
   namespace flag = proto::transmission_flag;

@@ -1,10 +1,11 @@
-// What clients can ask for by name: a device and how it is offered. Immutable, shared by all
-// workers.
+// What clients can ask for by name: a device and how it is offered. Immutable but for what is
+// counted, shared by all workers.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "server/config.h"
 #include "server/limits.h"
 #include "server/log.h"
+#include "server/metrics.h"
 
 namespace server {
 
@@ -31,11 +33,16 @@ class Export {
   // Lets some of the messages about failing requests through.
   log::RateLimit& error_log() noexcept { return error_log_; }
 
+  // What each worker has counted; written by that worker alone.
+  std::span<ExportMetrics> metrics() noexcept { return metrics_; }
+  std::span<const ExportMetrics> metrics() const noexcept { return metrics_; }
+
  private:
   const ExportConfig config_;
   const std::shared_ptr<engine::BlockDevice> device_;
   const std::uint32_t payload_length_max_;  // bytes
   log::RateLimit error_log_;
+  std::vector<ExportMetrics> metrics_;  // never grows
 };
 
 class ExportTable {

@@ -15,6 +15,7 @@
 #include "engine/io.h"
 #include "proto/reply.h"
 #include "proto/request.h"
+#include "server/metrics.h"
 
 namespace server {
 
@@ -41,6 +42,10 @@ class Request final : public engine::Io {
   Request* last_piece = nullptr;
   Request* next_in_order = nullptr;  // the next whole whose pieces must be sent in order
   bool reply_begun = false;
+  // When its header arrived, and when its last piece so far was submitted and completed.
+  Clock::time_point received;
+  Clock::time_point submitted;
+  Clock::time_point completed_at;
 
   // Of a piece that must be sent in order.
   bool completed = false;

@@ -186,6 +186,19 @@ void Server::stop_if_idle() {
   if (idle && (stopping_ || config_.stdio)) io_context_.stop();
 }
 
+Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
+  auto status = co_await gather_status(io_context_, exports_, workers_, deadline);
+  status.version = version;
+  status.start_time_seconds =
+      std::chrono::duration_cast<std::chrono::seconds>(start_time_.time_since_epoch()).count();
+  status.uptime = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start_);
+  status.listening = !listeners_.empty();
+  status.draining = stopping_;
+  for (const auto& listener : listeners_) status.listen.push_back(listener->name());
+  status.connections_max = limits_.connections_max;
+  co_return status;
+}
+
 int Server::sync_exports() {
   auto status = 0;
   for (const auto& entry : exports_->all()) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/signal_set.hpp>
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "server/export.h"
 #include "server/limits.h"
 #include "server/listener.h"
+#include "server/status.h"
 #include "server/worker.h"
 
 namespace server {
@@ -27,6 +29,10 @@ class Server {
   // is in flight, syncs, and returns the exit status. A second signal ends the process at once. The
   // calling thread accepts.
   int run();
+
+  // What it is doing now; on the calling thread of run(). Workers that do not answer within
+  // `deadline` are said not to.
+  Awaitable<ServerStatus> status(std::chrono::milliseconds deadline);
 
  private:
   void open_exports();
@@ -49,6 +55,8 @@ class Server {
   std::vector<std::unique_ptr<Listener>> listeners_;
   log::RateLimit limit_log_;
   bool stopping_ = false;
+  const std::chrono::system_clock::time_point start_time_ = std::chrono::system_clock::now();
+  const Clock::time_point start_ = Clock::now();
 };
 
 // What `loopnbd check-config` does: everything that serving would need, short of listening. Throws

@@ -14,8 +14,9 @@ constexpr auto rounds_max = 8;
 
 }  // namespace
 
-ExportQueue::ExportQueue(asio::io_context& io_context, std::unique_ptr<engine::IoQueue> io_queue)
-    : queue(std::move(io_queue)), wakeup(io_context, queue->wakeup_fd()) {}
+ExportQueue::ExportQueue(asio::io_context& io_context, std::unique_ptr<engine::IoQueue> io_queue,
+                         ExportMetrics& counters)
+    : queue(std::move(io_queue)), metrics(counters), wakeup(io_context, queue->wakeup_fd()) {}
 
 ExportQueue::~ExportQueue() { wakeup.release(); }
 
@@ -23,6 +24,7 @@ Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports,
     : limits_(limits),
       exports_(std::move(exports)),
       workers_(workers),
+      index_(workers.size()),
       buffers_(limits.memory_per_worker),
       requests_(std::max<std::size_t>(1024, limits.memory_per_worker / engine::buffer_size_min)),
       io_context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
@@ -37,7 +39,8 @@ Worker::~Worker() {
 
 void Worker::add_export(Export& target) {
   queues_.emplace(&target, std::make_unique<ExportQueue>(
-                               io_context_, target.device().make_queue(limits_.queue_depth)));
+                               io_context_, target.device().make_queue(limits_.queue_depth),
+                               target.metrics()[index_]));
 }
 
 void Worker::start() {
@@ -59,6 +62,8 @@ void Worker::run_turn() {
   io_context_.poll();
   settle();
   bury();
+  metrics_.turns.add(1);
+  metrics_.memory_in_use.set(buffers_.in_use());
 }
 
 void Worker::settle() {
@@ -74,8 +79,9 @@ void Worker::settle() {
 bool Worker::run_queues() noexcept {
   auto busy = false;
   for (auto* const entry : active_queues_) {
+    read_clock();
     if (std::exchange(entry->unflushed, false)) {
-      entry->queue->flush();
+      flush(*entry);
       busy = true;
     }
     busy = entry->queue->harvest() > 0 || busy;
@@ -87,6 +93,13 @@ bool Worker::run_queues() noexcept {
   return busy;
 }
 
+void Worker::flush(ExportQueue& entry) noexcept {
+  const auto begin = now_;
+  entry.queue->flush();
+  read_clock();
+  entry.metrics.submit.add(now_ - begin);
+}
+
 bool Worker::pump_connections() {
   scheduled_now_.clear();
   scheduled_now_.swap(scheduled_);
@@ -96,6 +109,7 @@ bool Worker::pump_connections() {
   // the same order.
   scheduled_now_.clear();
   scheduled_now_.swap(waiting_for_resources_);
+  read_clock();
   for (auto* const connection : scheduled_now_) connection->resume();
   return true;
 }
@@ -122,6 +136,7 @@ void Worker::schedule(Connection& connection) { scheduled_.push_back(&connection
 
 void Worker::wait_for_resources(Connection& connection) {
   waiting_for_resources_.push_back(&connection);
+  metrics_.resource_waits.add(1);
 }
 
 void Worker::serve(UniqueFd socket, std::string peer) {
@@ -142,6 +157,7 @@ void Worker::serve(UniqueFd input, UniqueFd output, std::string peer) {
 
 void Worker::arrive(std::unique_ptr<Transport> transport) {
   if (draining_) return count_departure();
+  metrics_.connections_served.add(1);
   log::debug("{}: connected", transport->peer());
   auto visitor = receive_visitor(std::move(transport), limits_.handshake_deadline);
   limit_visitors();
@@ -183,6 +199,7 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
   visitor->deadline.cancel();
   leave(*visitor);
   if (!handshake || draining_) {
+    metrics_.handshakes_failed.add(1);
     log::debug("{}: closed", visitor->transport->peer());
     visitor->transport.reset();
     count_departure();
@@ -191,6 +208,7 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
   auto connection =
       std::make_shared<Connection>(*this, std::move(visitor->transport), std::move(*handshake));
   connections_.push_back(connection);
+  queue_of(connection->target()).metrics.connections_begun.add(1);
   co_await begin_transmission(std::move(connection));
 }
 
@@ -227,6 +245,7 @@ void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport
       std::ranges::find(connections_, &connection, [](const auto& entry) { return entry.get(); });
   graveyard_.push_back(std::move(*place));
   connections_.erase(place);
+  queue_of(connection.target()).metrics.connections_ended.add(1);
   std::erase(scheduled_, &connection);
   std::erase(waiting_for_resources_, &connection);
   if (transport == nullptr) return count_departure();

@@ -22,6 +22,7 @@
 #include "server/export.h"
 #include "server/handshake.h"
 #include "server/limits.h"
+#include "server/metrics.h"
 #include "server/reply_queue.h"
 #include "server/request.h"
 #include "server/transport.h"
@@ -36,10 +37,12 @@ using Workers = std::vector<std::unique_ptr<Worker>>;
 
 // A worker's way into one export's device.
 struct ExportQueue {
-  ExportQueue(asio::io_context& io_context, std::unique_ptr<engine::IoQueue> io_queue);
+  ExportQueue(asio::io_context& io_context, std::unique_ptr<engine::IoQueue> io_queue,
+              ExportMetrics& counters);
   ~ExportQueue();
 
   std::unique_ptr<engine::IoQueue> queue;
+  ExportMetrics& metrics;  // of this worker
   Descriptor wakeup;       // the queue's file descriptor; not ours to close
   bool waiting = false;    // for a wake-up
   bool unflushed = false;  // something was submitted since the last flush
@@ -48,8 +51,8 @@ struct ExportQueue {
 
 class Worker {
  public:
-  // `workers` holds all workers, this one included once the server has started. `exports` must have
-  // been added by add_export() before connections come.
+  // `workers` holds all workers; this one becomes the next of them before the server starts.
+  // `exports` must have been added by add_export() before connections come.
   Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers);
   ~Worker();
   Worker(const Worker&) = delete;
@@ -84,9 +87,18 @@ class Worker {
   }
 
   asio::io_context& io_context() noexcept { return io_context_; }
+  const WorkerMetrics& metrics() const noexcept { return metrics_; }
+  std::size_t index() const noexcept { return index_; }  // among those who serve together
+  // On this worker's thread.
+  const std::vector<std::shared_ptr<Connection>>& connections() const noexcept {
+    return connections_;
+  }
 
   // What follows is for this worker's connections.
   const Limits& limits() const noexcept { return limits_; }
+  // The time when the latest batch was received, submitted, completed or sent.
+  Clock::time_point now() const noexcept { return now_; }
+  void read_clock() noexcept { now_ = Clock::now(); }
   engine::BufferPool& buffers() noexcept { return buffers_; }
   RequestPool& requests() noexcept { return requests_; }
   GatherBuffer& gather_buffer() noexcept { return gather_buffer_; }
@@ -122,13 +134,15 @@ class Worker {
   void limit_visitors();
   void settle();               // submit, harvest and pump until nothing more can be done now
   bool run_queues() noexcept;  // false: nothing was submitted or harvested
-  bool pump_connections();     // false: there was none to pump
+  void flush(ExportQueue& entry) noexcept;
+  bool pump_connections();  // false: there was none to pump
   void wait_for_completions();
   void bury();
 
   const Limits limits_;
   const std::shared_ptr<const ExportTable> exports_;
   Workers& workers_;
+  const std::size_t index_;
 
   // The pools outlive the io_context, whose pending handlers may hold connections.
   engine::BufferPool buffers_;
@@ -150,6 +164,8 @@ class Worker {
   std::function<void()> idle_ = [] {};
   Timer drain_deadline_;
   std::atomic<std::size_t> connection_count_{0};
+  WorkerMetrics metrics_;
+  Clock::time_point now_ = Clock::now();
   bool draining_ = false;
   bool stopping_ = false;
   std::thread thread_;

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <boost/asio/use_future.hpp>
 #include <csignal>
 #include <stdexcept>
 #include <thread>
@@ -65,6 +66,15 @@ Client TestServer::connect_to_worker(std::size_t index) {
     throw std::runtime_error("socketpair");
   workers_.at(index)->serve(server::UniqueFd(ends[0]), "a test");
   return Client(server::UniqueFd(ends[1]));
+}
+
+server::ServerStatus TestServer::status(std::chrono::milliseconds deadline) {
+  auto result = server::asio::co_spawn(
+      io_context_, server::gather_status(io_context_, exports_, workers_, deadline),
+      server::asio::use_future);
+  io_context_.restart();
+  io_context_.run();
+  return result.get();
 }
 
 void TestServer::wait_until_idle() {

@@ -10,6 +10,7 @@
 #include "engine/faulty_queue.h"
 #include "engine/memory_device.h"
 #include "server/export.h"
+#include "server/status.h"
 #include "server/worker.h"
 #include "test_client.h"
 
@@ -39,11 +40,14 @@ class TestServer {
 
   engine::Faults& faults() noexcept { return faults_; }
   server::Workers& workers() noexcept { return workers_; }
+  std::shared_ptr<const server::ExportTable> exports() const { return exports_; }
+  server::ServerStatus status(std::chrono::milliseconds deadline = std::chrono::seconds(10));
   const server::Limits& limits() const noexcept { return limits_; }
 
   static constexpr const char* export_name = "disk";
 
  private:
+  server::asio::io_context io_context_{1};  // outlives the workers, who answer status() there
   server::Limits limits_;
   engine::Faults faults_;
   std::shared_ptr<engine::MemoryDevice> memory_;

@@ -1,0 +1,42 @@
+// The part of Connection that says what it has done: for the counters, for the log, for people.
+#include <chrono>
+
+#include "server/connection.h"
+#include "server/export.h"
+#include "server/log.h"
+#include "server/worker.h"
+
+namespace server {
+
+// The last byte of its reply has been sent.
+void Connection::take_account(Request& whole) noexcept {
+  auto& metrics = queue_.metrics.of(whole.header.command);
+  const auto now = worker_.now();
+  metrics.queue.add(whole.submitted - whole.received);
+  metrics.device.add(whole.completed_at - whole.submitted);
+  metrics.send.add(now - whole.completed_at);
+  ++requests_answered_;
+  latency_sum_ += now - whole.received;
+  if (whole.error != proto::Error::none) return metrics.add_error(whole.error);
+  metrics.bytes.add(whole.header.length);
+  if (whole.header.command == proto::Command::read) bytes_read_ += whole.header.length;
+  if (whole.header.command == proto::Command::write) bytes_written_ += whole.header.length;
+}
+
+ConnectionStatus Connection::status() const {
+  auto status = ConnectionStatus{};
+  status.id = arrival_;
+  status.peer = transport_ == nullptr ? "" : transport_->peer();
+  status.export_name = target_->name();
+  status.read_only = (rules_.transmission_flags & proto::transmission_flag::read_only) != 0;
+  status.age = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - since_);
+  status.requests = requests_answered_;
+  status.bytes_read = bytes_read_;
+  status.bytes_written = bytes_written_;
+  status.requests_in_flight = requests_in_flight_;
+  status.memory = data_held_;
+  status.latency_sum = latency_sum_;
+  return status;
+}
+
+}  // namespace server

@@ -1,0 +1,116 @@
+// What a worker counts while it serves. Each worker counts alone, so that a plain load and store
+// loses nothing; any thread may read, and sums up what the workers have. Times are steady_clock's,
+// read once for a batch of requests.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include "proto/constants.h"
+
+namespace server {
+
+using Clock = std::chrono::steady_clock;
+
+// Written by one thread, read by any.
+class Counter {
+ public:
+  void add(std::uint64_t count) noexcept { set(value() + count); }
+  void set(std::uint64_t value) noexcept { value_.store(value, std::memory_order_relaxed); }
+  std::uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+// Durations in buckets that double: bucket n ends below 2^n * 1024 ns, the last one has no end.
+inline constexpr std::size_t duration_bucket_count = 25;
+
+constexpr std::size_t duration_bucket(std::chrono::nanoseconds duration) noexcept {
+  const auto units = static_cast<std::uint64_t>(std::max<std::int64_t>(duration.count(), 0)) >> 10;
+  return std::min<std::size_t>(static_cast<std::size_t>(std::bit_width(units)),
+                               duration_bucket_count - 1);
+}
+
+// Where bucket `index` ends; not for the last one.
+constexpr std::chrono::nanoseconds duration_bucket_end(std::size_t index) noexcept {
+  return std::chrono::nanoseconds(std::int64_t{1024} << index);
+}
+
+// Written by one thread, read by any.
+class DurationCounter {
+ public:
+  void add(std::chrono::nanoseconds duration) noexcept {
+    buckets_[duration_bucket(duration)].add(1);
+    sum_ns_.add(static_cast<std::uint64_t>(duration.count()));
+  }
+  const std::array<Counter, duration_bucket_count>& buckets() const noexcept { return buckets_; }
+  std::chrono::nanoseconds sum() const noexcept {
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(sum_ns_.value()));
+  }
+
+ private:
+  std::array<Counter, duration_bucket_count> buckets_;
+  Counter sum_ns_;
+};
+
+// One more than the commands of the specification: the last place is for those it does not know.
+inline constexpr std::size_t command_count =
+    static_cast<std::size_t>(proto::Command::block_status) + 2;
+
+constexpr std::size_t command_index(proto::Command command) noexcept {
+  return std::min<std::size_t>(static_cast<std::size_t>(command), command_count - 1);
+}
+
+// The errors that a reply can carry.
+inline constexpr std::array error_kinds = {proto::Error::perm,          proto::Error::io,
+                                           proto::Error::no_memory,     proto::Error::invalid,
+                                           proto::Error::no_space,      proto::Error::overflow,
+                                           proto::Error::not_supported, proto::Error::shutdown};
+
+// The requests of one command on one export.
+struct CommandMetrics {
+  Counter begun;  // their headers have arrived
+  Counter ended;  // of those: answered, or dropped with their connection
+  Counter bytes;  // of the ranges of those answered without an error
+  // Of those answered, so that each of the three counts them. From the header's arrival to the last
+  // operation's submission (waiting for buffers, receiving a payload); from there to its
+  // completion; from there until the last byte of the reply has been sent.
+  DurationCounter queue;
+  DurationCounter device;
+  DurationCounter send;
+  std::array<Counter, error_kinds.size()> errors;  // in the order of error_kinds
+
+  void add_error(proto::Error error) noexcept {
+    const auto place = std::ranges::find(error_kinds, error) - error_kinds.begin();
+    if (static_cast<std::size_t>(place) < errors.size())
+      errors[static_cast<std::size_t>(place)].add(1);
+  }
+};
+
+// What one worker does for one export.
+struct alignas(64) ExportMetrics {
+  std::array<CommandMetrics, command_count> commands;
+  Counter connections_begun;
+  Counter connections_ended;
+  Counter sync_failures;   // requests refused since data may have been lost
+  DurationCounter submit;  // flush() of the queue: io_submit, or reads that the page cache serves
+
+  CommandMetrics& of(proto::Command command) noexcept { return commands[command_index(command)]; }
+};
+
+// What one worker has, whatever the export.
+struct alignas(64) WorkerMetrics {
+  Counter turns;
+  Counter connections_served;  // accepted, whatever became of them
+  Counter handshakes_failed;
+  Counter resource_waits;  // a connection stopped receiving for want of a slot or a buffer
+  Counter memory_in_use;   // bytes of buffers at the end of the last turn
+};
+
+}  // namespace server

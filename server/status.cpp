@@ -1,0 +1,169 @@
+#include "server/status.h"
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "server/export.h"
+#include "server/worker.h"
+
+namespace server {
+namespace {
+
+CommandStatus status_of(std::span<const ExportMetrics> workers, std::size_t index) {
+  auto status = CommandStatus{};
+  status.command = static_cast<proto::Command>(index);
+  status.known = index + 1 < command_count;
+  auto begun = std::uint64_t{0};
+  auto ended = std::uint64_t{0};
+  for (const auto& worker : workers) {
+    const auto& metrics = worker.commands[index];
+    // In this order: what ends in between must not be counted as ended and not begun.
+    ended += metrics.ended.value();
+    status.bytes += metrics.bytes.value();
+    status.queue.add(metrics.queue);
+    status.device.add(metrics.device);
+    status.send.add(metrics.send);
+    for (auto kind = std::size_t{0}; kind < error_kinds.size(); ++kind)
+      status.errors[kind] += metrics.errors[kind].value();
+    begun += metrics.begun.value();
+  }
+  status.answered = status.send.count();
+  status.dropped = ended - std::min(ended, status.answered);
+  status.in_flight = begun - std::min(begun, ended);
+  return status;
+}
+
+// The answers of the workers on their way to the thread that asked.
+struct Gathering {
+  explicit Gathering(std::size_t count) : clients(count), missing(count) {}
+
+  std::vector<std::optional<std::vector<ConnectionStatus>>> clients;
+  std::size_t missing;
+  Timer* deadline = nullptr;  // while somebody waits
+};
+
+void ask(Worker& worker, std::size_t index, asio::io_context& io_context,
+         std::shared_ptr<Gathering> gathering) {
+  asio::post(worker.io_context(), [&worker, index, &io_context, gathering] {
+    auto clients = std::vector<ConnectionStatus>{};
+    for (const auto& connection : worker.connections()) {
+      clients.push_back(connection->status());
+      clients.back().worker = index;
+    }
+    asio::post(io_context, [index, gathering, clients = std::move(clients)]() mutable {
+      gathering->clients[index] = std::move(clients);
+      if (--gathering->missing == 0 && gathering->deadline != nullptr)
+        gathering->deadline->cancel();
+    });
+  });
+}
+
+}  // namespace
+
+std::uint64_t DurationStatus::count() const noexcept {
+  return std::accumulate(buckets.begin(), buckets.end(), std::uint64_t{0});
+}
+
+std::chrono::nanoseconds DurationStatus::quantile(double part) const noexcept {
+  const auto wanted = part * static_cast<double>(count());
+  auto seen = std::uint64_t{0};
+  for (auto index = std::size_t{0}; index < buckets.size(); ++index) {
+    seen += buckets[index];
+    if (seen > 0 && static_cast<double>(seen) >= wanted)
+      return duration_bucket_end(std::min(index, buckets.size() - 2));
+  }
+  return std::chrono::nanoseconds(0);
+}
+
+void DurationStatus::add(const DurationCounter& counter) noexcept {
+  for (auto index = std::size_t{0}; index < buckets.size(); ++index)
+    buckets[index] += counter.buckets()[index].value();
+  sum += counter.sum();
+}
+
+bool ServerStatus::all_workers_respond() const noexcept {
+  return std::ranges::all_of(workers, &WorkerStatus::responding);
+}
+
+std::uint64_t ServerStatus::connection_count() const noexcept {
+  auto count = std::uint64_t{0};
+  for (const auto& worker : workers) count += worker.connections;
+  return count;
+}
+
+std::uint64_t ServerStatus::memory_in_use() const noexcept {
+  auto bytes = std::uint64_t{0};
+  for (const auto& worker : workers) bytes += worker.memory_in_use;
+  return bytes;
+}
+
+std::uint64_t ServerStatus::memory_budget() const noexcept {
+  auto bytes = std::uint64_t{0};
+  for (const auto& worker : workers) bytes += worker.memory_budget;
+  return bytes;
+}
+
+ExportStatus status_of(const Export& target) {
+  const auto& device = target.device();
+  auto status = ExportStatus{};
+  status.name = target.name();
+  status.path = target.config().path;
+  status.description = target.config().description;
+  status.size = device.size();
+  status.mode = device.mode();
+  status.block_size = device.geometry().block_size;
+  status.read_only = device.geometry().read_only;
+  status.sync_error = device.sync_error();
+  for (const auto& worker : target.metrics()) {
+    const auto ended = worker.connections_ended.value();
+    const auto begun = worker.connections_begun.value();
+    status.connections += begun - std::min(begun, ended);
+    status.connections_total += begun;
+    status.sync_failures += worker.sync_failures.value();
+    status.submit.add(worker.submit);
+  }
+  for (auto index = std::size_t{0}; index < command_count; ++index)
+    if (static_cast<proto::Command>(index) != proto::Command::disconnect)
+      status.commands.push_back(status_of(target.metrics(), index));
+  return status;
+}
+
+WorkerStatus status_of(const Worker& worker) {
+  const auto& metrics = worker.metrics();
+  auto status = WorkerStatus{};
+  status.connections = worker.connection_count();
+  status.connections_total = metrics.connections_served.value();
+  status.handshakes_failed = metrics.handshakes_failed.value();
+  status.resource_waits = metrics.resource_waits.value();
+  status.turns = metrics.turns.value();
+  status.memory_in_use = metrics.memory_in_use.value();
+  status.memory_budget = worker.limits().memory_per_worker;
+  return status;
+}
+
+Awaitable<ServerStatus> gather_status(asio::io_context& io_context,
+                                      std::shared_ptr<const ExportTable> exports,
+                                      const std::vector<std::unique_ptr<Worker>>& workers,
+                                      std::chrono::milliseconds deadline) {
+  auto gathering = std::make_shared<Gathering>(workers.size());
+  auto timer = Timer(io_context, deadline);
+  gathering->deadline = &timer;
+  for (auto index = std::size_t{0}; index < workers.size(); ++index)
+    ask(*workers[index], index, io_context, gathering);
+  co_await timer.async_wait(as_result);
+  gathering->deadline = nullptr;
+  auto status = ServerStatus{};
+  for (const auto& target : exports->all()) status.exports.push_back(status_of(*target));
+  for (auto index = std::size_t{0}; index < workers.size(); ++index) {
+    auto& worker = status.workers.emplace_back(status_of(*workers[index]));
+    auto& clients = gathering->clients[index];
+    worker.responding = clients.has_value();
+    if (clients) worker.clients = std::move(*clients);
+  }
+  co_return status;
+}
+
+}  // namespace server

@@ -1,0 +1,120 @@
+// What the server is doing, as a plain value: for /metrics, /status, the control socket and the
+// watchdog. Counters are read where the workers keep them; the workers are asked for the rest by
+// post(), so that nothing they own is touched from outside.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/constants.h"
+#include "server/asio.h"
+#include "server/metrics.h"
+
+namespace server {
+
+class Connection;
+class Export;
+class ExportTable;
+class Worker;
+
+struct DurationStatus {
+  std::array<std::uint64_t, duration_bucket_count> buckets{};  // as in metrics.h
+  std::chrono::nanoseconds sum{0};
+
+  std::uint64_t count() const noexcept;
+  // The end of the bucket that holds the given part (0 to 1) of all; zero when there is nothing.
+  std::chrono::nanoseconds quantile(double part) const noexcept;
+  void add(const DurationCounter& counter) noexcept;
+};
+
+struct CommandStatus {
+  proto::Command command = proto::Command::read;
+  bool known = true;  // false: what the specification has no name for, all together
+  std::uint64_t answered = 0;
+  std::uint64_t dropped = 0;  // with their connection
+  std::uint64_t in_flight = 0;
+  std::uint64_t bytes = 0;
+  DurationStatus queue;
+  DurationStatus device;
+  DurationStatus send;
+  std::array<std::uint64_t, error_kinds.size()> errors{};
+};
+
+struct ExportStatus {
+  std::string name;
+  std::string path;
+  std::string description;
+  std::uint64_t size = 0;        // bytes
+  std::string mode;              // "direct", "buffered" or "memory"
+  std::uint32_t block_size = 1;  // bytes: the alignment of its I/O
+  bool read_only = false;
+  int sync_error = 0;  // -errno of the sync that failed, or 0
+  std::uint64_t connections = 0;
+  std::uint64_t connections_total = 0;
+  std::uint64_t sync_failures = 0;
+  DurationStatus submit;
+  std::vector<CommandStatus> commands;  // one for each; the unknown ones last
+};
+
+struct ConnectionStatus {
+  std::uint64_t id = 0;  // unique while the process lives
+  std::string peer;
+  std::string export_name;
+  std::size_t worker = 0;
+  bool read_only = false;
+  std::chrono::milliseconds age{0};
+  std::uint64_t requests = 0;  // answered
+  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_written = 0;
+  std::uint64_t requests_in_flight = 0;
+  std::uint64_t memory = 0;                 // bytes of buffers it holds
+  std::chrono::nanoseconds latency_sum{0};  // from header to the end of the reply, of `requests`
+};
+
+struct WorkerStatus {
+  bool responding = false;        // false: what follows below the line is not known
+  std::uint64_t connections = 0;  // in any phase
+  std::uint64_t connections_total = 0;
+  std::uint64_t handshakes_failed = 0;
+  std::uint64_t resource_waits = 0;
+  std::uint64_t turns = 0;
+  std::uint64_t memory_in_use = 0;  // bytes
+  std::uint64_t memory_budget = 0;  // bytes
+  // From its thread.
+  std::vector<ConnectionStatus> clients;  // those that have chosen an export
+};
+
+struct ServerStatus {
+  std::string version;
+  std::chrono::milliseconds uptime{0};
+  std::int64_t start_time_seconds = 0;  // since the epoch
+  bool listening = false;
+  bool draining = false;
+  std::vector<std::string> listen;  // addresses
+  std::uint64_t connections_max = 0;
+  std::vector<ExportStatus> exports;
+  std::vector<WorkerStatus> workers;
+
+  bool all_workers_respond() const noexcept;
+  std::uint64_t connection_count() const noexcept;
+  std::uint64_t memory_in_use() const noexcept;  // bytes
+  std::uint64_t memory_budget() const noexcept;  // bytes
+};
+
+// Any thread.
+ExportStatus status_of(const Export& target);
+WorkerStatus status_of(const Worker& worker);
+
+// The exports and workers; `clients` and `responding` of those workers that answer within
+// `deadline`. Runs on `io_context`, which outlives the workers' threads; so do the workers.
+Awaitable<ServerStatus> gather_status(asio::io_context& io_context,
+                                      std::shared_ptr<const ExportTable> exports,
+                                      const std::vector<std::unique_ptr<Worker>>& workers,
+                                      std::chrono::milliseconds deadline);
+
+}  // namespace server
