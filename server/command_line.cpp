@@ -19,6 +19,7 @@ struct ServeFlags {
   bool read_only = false;
   std::optional<std::string> offset;
   std::optional<std::string> size;
+  std::string partition;
   std::string direct_io = "auto";
   bool no_lock = false;
   std::optional<std::uint32_t> workers;
@@ -45,6 +46,10 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
                  "Where the export begins in each FILE, in bytes (K, M, G, T)");
   app.add_option("--size", flags.size,
                  "How long the export is; default: up to the end of the file");
+  app.add_option("--partition", flags.partition,
+                 "Export this partition of each FILE: its number, label or UUID")
+      ->check(CLI::Validator(
+          [](const std::string& text) { return text.empty() ? "it is empty" : ""; }, ""));
   app.add_option("--direct-io", flags.direct_io,
                  "auto: past the page cache where the file system can; on: or refuse to start; "
                  "off: through it")
@@ -79,6 +84,7 @@ ExportConfig export_of(const std::string& argument, const ServeFlags& flags) {
   config.direct_io = parse_direct_io(flags.direct_io);
   if (flags.offset) config.offset = parse_size(*flags.offset);
   if (flags.size) config.size = parse_size(*flags.size);
+  config.partition = flags.partition;
   return config;
 }
 

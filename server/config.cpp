@@ -30,6 +30,18 @@ void check_name(std::string_view name) {
   check_text("an export's name", name);
 }
 
+// Its number, or a text: its label or UUID.
+std::string read_partition(TableReader& reader) {
+  const auto* const node = reader.take("partition");
+  if (node == nullptr) return "";
+  const auto number = node->value_exact<std::int64_t>();
+  if (number && *number > 0) return fmt::to_string(*number);
+  const auto text = node->value_exact<std::string>();
+  if (!text || text->empty())
+    reader.fail(*node, "partition", "expected a partition's number, label or UUID");
+  return *text;
+}
+
 ExportConfig read_export(const toml::table& table, const std::string& path, std::size_t index) {
   auto reader = TableReader(table, path, fmt::format("export[{}].", index));
   auto config = ExportConfig{};
@@ -50,13 +62,14 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
   config.read_only = reader.take_value<bool>("read_only", "true or false").value_or(false);
   config.offset = reader.take_size("offset").value_or(0);
   config.size = reader.take_size("size");
+  config.partition = read_partition(reader);
   config.lock = reader.take_value<bool>("lock", "true or false").value_or(true);
   if (const auto mode = reader.take_value<std::string>("direct_io", "\"auto\", \"on\" or \"off\""))
     config.direct_io = reader.checked(*table.get("direct_io"), "direct_io",
                                       [&] { return parse_direct_io(*mode); });
   for (const auto& [key, node] : table)
     config.places.emplace(key.str(), reader.place(node, key.str()));
-  reader.finish("name, path, description, read_only, offset, size, direct_io, lock");
+  reader.finish("name, path, description, read_only, offset, size, partition, direct_io, lock");
   return config;
 }
 
@@ -170,6 +183,12 @@ void validate(const Config& config) {
           fmt::format("two exports are called \"{}\" (the second is {}): give one of them another "
                       "name (NAME=FILE, or name = …)",
                       entry.name, entry.path)));
+    if (!entry.partition.empty() && (entry.offset != 0 || entry.size))
+      throw ConfigError(entry.at_place(
+          "partition",
+          fmt::format("export \"{}\": a partition has its own offset and size: leave out either "
+                      "the partition, or the offset and the size",
+                      entry.name)));
   }
   if (config.stdio && !config.listen.empty())
     throw ConfigError(

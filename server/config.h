@@ -28,6 +28,7 @@ struct ExportConfig {
   bool read_only = false;
   std::uint64_t offset = 0;           // bytes
   std::optional<std::uint64_t> size;  // bytes
+  std::string partition;              // number, label or UUID; empty: all of the file
   engine::DirectIo direct_io = engine::DirectIo::automatic;
   bool lock = true;
   // Where each key stands, as "FILE:LINE: export[N].KEY"; empty for what the command line says.

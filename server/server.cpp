@@ -10,6 +10,7 @@
 
 #include "engine/open_device.h"
 #include "server/log.h"
+#include "server/partition.h"
 #include "server/version.h"
 
 namespace server {
@@ -38,6 +39,16 @@ std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& conf
   options.offset = config.offset;
   options.size = config.size;
   options.lock = config.lock;
+  try {
+    if (!config.partition.empty()) {
+      const auto partition = find_partition(config.path, config.partition);
+      options.offset = partition.offset;
+      options.size = partition.size;
+    }
+  } catch (const PartitionError& error) {
+    throw ConfigError(
+        config.at_place("partition", fmt::format("export \"{}\": {}", config.name, error.what())));
+  }
   options.report = [name = config.name](std::string_view event) {
     log::warn("export \"{}\": {}", name, event);
   };
@@ -116,8 +127,10 @@ void Server::announce() const {
             limits_.workers == 1 ? "" : "s", format_size(config_.memory));
   for (const auto& entry : exports_->all()) {
     const auto& device = entry->device();
-    log::info("export \"{}\": {}, {} bytes ({}), {} I/O, block size {}{}", entry->name(),
-              entry->config().path, device.size(), format_size(device.size()), device.mode(),
+    const auto& partition = entry->config().partition;
+    log::info("export \"{}\": {}{}{}, {} bytes ({}), {} I/O, block size {}{}", entry->name(),
+              entry->config().path, partition.empty() ? "" : ", partition ", partition,
+              device.size(), format_size(device.size()), device.mode(),
               device.geometry().block_size, device.geometry().read_only ? ", read-only" : "");
   }
   for (const auto& listener : listeners_) {
