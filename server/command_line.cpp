@@ -56,10 +56,13 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->capture_default_str();
   app.add_flag("--no-lock", flags.no_lock, "Do not lock the FILEs against a second writer");
-  app.add_option("--workers", flags.workers,
-                 "Threads that serve connections; default: the usable cores")
+  app.add_option(
+         "--workers", flags.workers,
+         "Threads that serve connections; default: the usable cores, in a container its quota")
       ->check(CLI::Range(1U, workers_max));
-  app.add_option("--memory", flags.memory, "Budget for data in flight; default: 64M");
+  app.add_option(
+      "--memory", flags.memory,
+      "Budget for data in flight; default: 64M or 4M a worker; less in a small container");
   app.add_option("--max-connections", flags.connections_max,
                  "Connections served at once; default: 1000")
       ->check(CLI::Range(1U, 1U << 20));

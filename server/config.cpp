@@ -152,7 +152,7 @@ Config read_config(const std::string& path) {
   auto reader = TableReader(table, path, "");
   read_listen(reader, config);
   config.workers = reader.take_count("workers", workers_max).value_or(0);
-  config.memory = reader.take_size("memory").value_or(default_memory);
+  config.memory = reader.take_size("memory");
   config.connections_max =
       reader.take_count("max_connections", 1U << 20).value_or(default_connections_max);
   if (const auto level = reader.take_value<std::string>("log_level", "a text")) {

@@ -39,15 +39,15 @@ struct ExportConfig {
 };
 
 inline constexpr std::string_view default_listen_address = "127.0.0.1:10809";
-inline constexpr std::uint64_t default_memory = 64U << 20;  // bytes
+inline constexpr std::uint64_t default_memory = 64U << 20;  // bytes; less in a small container
 inline constexpr std::uint32_t default_connections_max = 1000;
 inline constexpr std::uint32_t workers_max = 256;
 
 struct Config {
   std::vector<std::string>
       listen;                 // as written; empty: the default address, or what systemd passes
-  std::uint32_t workers = 0;  // 0: the cores the process may use
-  std::uint64_t memory = default_memory;  // bytes: the budget for data in flight
+  std::uint32_t workers = 0;  // 0: derived
+  std::optional<std::uint64_t> memory;  // bytes: the budget for data in flight; nothing: derived
   std::uint32_t connections_max = default_connections_max;
   std::string log_level = "info";
   bool stdio = false;                 // serve one client on standard input and output

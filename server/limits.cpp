@@ -8,22 +8,48 @@
 #include "engine/buffer_pool.h"
 
 namespace server {
+namespace {
+
+// A connection may hold half of what is free, and a piece takes one buffer of the largest class at
+// most.
+constexpr auto memory_min_per_worker = 4 * engine::buffer_size_max;
+
+// In a container with a memory limit, at most half of what the program itself leaves. The other
+// half is for what the kernel charges to the container beside it: socket buffers and page cache.
+std::uint64_t derive_memory(std::uint32_t workers, const ContainerLimits& container) {
+  const auto wanted = std::max(default_memory, std::uint64_t{workers} * memory_min_per_worker);
+  if (!container.memory) return wanted;
+  constexpr auto program_size = std::uint64_t{16} << 20;  // bytes
+  const auto left = *container.memory - std::min(*container.memory, program_size);
+  return std::clamp<std::uint64_t>(left / 2, memory_min_per_worker, wanted);
+}
+
+}  // namespace
 
 Limits derive_limits(const Config& config) {
+  return derive_limits(config, std::thread::hardware_concurrency(), read_container_limits());
+}
+
+Limits derive_limits(const Config& config, std::uint32_t processors,
+                     const ContainerLimits& container) {
   auto limits = Limits{};
-  limits.workers = config.stdio ? 1
-                   : config.workers != 0
-                       ? config.workers
-                       : std::clamp(std::thread::hardware_concurrency(), 1U, workers_max);
-  // A connection may hold half of what is free, and a piece takes one buffer of the largest class
-  // at most.
-  constexpr auto memory_min_per_worker = 4 * engine::buffer_size_max;
-  limits.memory_per_worker = static_cast<std::size_t>(config.memory / limits.workers);
+  limits.container = container;
+  const auto usable = std::min(processors, container.processors.value_or(processors));
+  limits.workers = config.stdio          ? 1
+                   : config.workers != 0 ? config.workers
+                                         : std::clamp(usable, 1U, workers_max);
+  const auto memory = config.memory.value_or(derive_memory(limits.workers, container));
+  // Workers that nobody has asked for must not be what the memory is too little for.
+  if (config.workers == 0)
+    limits.workers = std::min(limits.workers, static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
+                                                  memory / memory_min_per_worker, 1, workers_max)));
+  limits.memory = static_cast<std::size_t>(memory);
+  limits.memory_per_worker = limits.memory / limits.workers;
   if (limits.memory_per_worker < memory_min_per_worker)
     throw ConfigError(
         fmt::format("memory = {} bytes is too little for {} workers: each needs at least {} MiB; "
                     "raise the memory or lower the workers",
-                    config.memory, limits.workers, memory_min_per_worker >> 20));
+                    memory, limits.workers, memory_min_per_worker >> 20));
   limits.connections_max = config.connections_max;
   limits.handshakes_max_per_worker = std::max(16U, config.connections_max / 4 / limits.workers);
   // nbdinfo --list asks a few options of each export in one connection.

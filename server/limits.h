@@ -6,12 +6,15 @@
 #include <cstdint>
 
 #include "server/config.h"
+#include "server/container_limits.h"
 
 namespace server {
 
 struct Limits {
   std::uint32_t workers = 1;
-  std::size_t memory_per_worker = 0;            // bytes of data in flight
+  std::size_t memory = 0;                       // bytes of data in flight
+  std::size_t memory_per_worker = 0;            // bytes
+  ContainerLimits container;                    // for people
   std::uint32_t connections_max = 0;            // of the process
   std::uint32_t handshakes_max_per_worker = 0;  // connections that have not reached transmission
   std::uint32_t options_max = 0;                // options one client may send
@@ -30,7 +33,11 @@ struct Limits {
       10};  // how long a new connection waits for those whose clients are gone
 };
 
-// Throws ConfigError when the memory does not suffice for the workers.
+// What the configuration leaves open is derived from the processors that the process may use and
+// from the container it is in. Throws ConfigError when the memory does not suffice for the workers.
+Limits derive_limits(const Config& config, std::uint32_t processors,
+                     const ContainerLimits& container);
+// For this process as it is.
 Limits derive_limits(const Config& config);
 
 }  // namespace server

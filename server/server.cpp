@@ -60,6 +60,16 @@ std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& conf
   }
 }
 
+std::string describe(const ContainerLimits& container) {
+  if (container == ContainerLimits{}) return "";
+  auto texts = std::vector<std::string>{};
+  if (container.memory) texts.push_back(format_size(*container.memory) + " of memory");
+  if (container.processors)
+    texts.push_back(fmt::format("{} processor{}", *container.processors,
+                                *container.processors == 1 ? "" : "s"));
+  return fmt::format("; its control group allows {}", fmt::join(texts, ", "));
+}
+
 // The address as part of an NBD URI and for nbd-client; a wildcard listens on every address.
 void log_attach_commands(const std::string& listening, const std::string& export_name) {
   if (const auto path = std::string_view(listening); path.starts_with("unix:")) {
@@ -123,8 +133,9 @@ void Server::open_sockets() {
 }
 
 void Server::announce() const {
-  log::info("loopnbd {}, {} worker{}, {} for data in flight", version, limits_.workers,
-            limits_.workers == 1 ? "" : "s", format_size(config_.memory));
+  log::info("loopnbd {}, {} worker{}, {} for data in flight{}", version, limits_.workers,
+            limits_.workers == 1 ? "" : "s", format_size(limits_.memory),
+            describe(limits_.container));
   for (const auto& entry : exports_->all()) {
     const auto& device = entry->device();
     const auto& partition = entry->config().partition;

@@ -27,3 +27,47 @@ TEST_CASE("standard input and output are served by one worker") {
   config.workers = 8;
   CHECK(server::derive_limits(config).workers == 1);
 }
+
+TEST_CASE("workers and memory follow the processors and the container") {
+  constexpr auto MiB = std::uint64_t{1} << 20;
+  struct Case {
+    const char* name;
+    std::uint32_t processors;
+    server::ContainerLimits container;
+    std::uint32_t workers;
+    std::uint64_t memory;
+  };
+  for (const auto& [name, processors, container, workers, memory] : {
+           Case{"no container", 2, {}, 2, 64 * MiB},
+           Case{"many processors", 64, {}, 64, 256 * MiB},
+           Case{"a CPU quota", 64, {{}, 2}, 2, 64 * MiB},
+           Case{"a quota above the processors", 2, {{}, 8}, 2, 64 * MiB},
+           Case{"much memory", 2, {1024 * MiB, {}}, 2, 64 * MiB},
+           Case{"128 MiB", 2, {128 * MiB, {}}, 2, 56 * MiB},
+           Case{"64 MiB for many processors", 64, {64 * MiB, {}}, 6, 24 * MiB},
+           Case{"32 MiB", 2, {32 * MiB, 2}, 2, 8 * MiB},
+           Case{"24 MiB", 2, {24 * MiB, 2}, 1, 4 * MiB},
+           Case{"less than the program", 2, {1 * MiB, {}}, 1, 4 * MiB},
+           Case{"processors unknown", 0, {}, 1, 64 * MiB},
+       }) {
+    CAPTURE(name);
+    const auto limits = server::derive_limits({}, processors, container);
+    CHECK(limits.workers == workers);
+    CHECK(limits.memory == memory);
+    CHECK(limits.memory_per_worker >= 4 * engine::buffer_size_max);
+  }
+}
+
+TEST_CASE("what the configuration says goes before what the container suggests") {
+  auto config = server::Config{};
+  const auto container = server::ContainerLimits{32U << 20, 1};
+  config.workers = 4;
+  CHECK_THROWS_WITH(server::derive_limits(config, 8, container), Catch::Contains("too little"));
+  config.memory = 100U << 20;
+  const auto limits = server::derive_limits(config, 8, container);
+  CHECK(limits.workers == 4);
+  CHECK(limits.memory == 100U << 20);
+  config.workers = 0;
+  config.memory = 8U << 20;
+  CHECK(server::derive_limits(config, 8, {}).workers == 2);
+}
