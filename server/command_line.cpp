@@ -106,7 +106,8 @@ Config config_of(const ServeFlags& flags) {
 
 }  // namespace
 
-std::variant<Serve, CheckConfig, Exit> parse_command_line(int argc, const char* const* argv) {
+std::variant<Serve, CheckConfig, ImportConfig, Exit> parse_command_line(int argc,
+                                                                        const char* const* argv) {
   auto app = CLI::App(
       "loopnbd serves disk images and block devices over NBD, with direct asynchronous I/O.");
   app.set_version_flag("--version", fmt::format("loopnbd {}", version));
@@ -118,12 +119,17 @@ std::variant<Serve, CheckConfig, Exit> parse_command_line(int argc, const char* 
   auto* const check_config =
       app.add_subcommand("check-config", "Say whether a configuration would be accepted");
   check_config->add_option("FILE", check.path, "The TOML file")->required();
+  auto importing = ImportConfig{"/etc/nbd-server/config"};
+  auto* const import_config = app.add_subcommand(
+      "import-config", "Translate the configuration of nbd-server, to standard output");
+  import_config->add_option("FILE", importing.path, "nbd-server's file")->capture_default_str();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return Exit{app.exit(error) == 0 ? 0 : 2};
   }
   if (check_config->parsed()) return check;
+  if (import_config->parsed()) return importing;
   return Serve{config_of(flags)};
 }
 

@@ -17,12 +17,16 @@ struct Serve {
 struct CheckConfig {
   std::string path;
 };
+struct ImportConfig {
+  std::string path;
+};
 struct Exit {
   int status = 0;
 };
 
 // Parses the command line. Exit when everything is said already (help, version, a usage error).
 // Throws ConfigError for values that cannot be.
-std::variant<Serve, CheckConfig, Exit> parse_command_line(int argc, const char* const* argv);
+std::variant<Serve, CheckConfig, ImportConfig, Exit> parse_command_line(int argc,
+                                                                        const char* const* argv);
 
 }  // namespace server

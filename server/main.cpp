@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "server/command_line.h"
+#include "server/import_config.h"
 #include "server/log.h"
 #include "server/server.h"
 
@@ -26,6 +27,13 @@ int check_config(const std::string& path) {
   return 0;
 }
 
+int import_config(const std::string& path) {
+  const auto imported = server::import_config(path);
+  for (const auto& note : imported.notes) std::cerr << "loopnbd: note: " << note << '\n';
+  std::cout << imported.toml;
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -35,6 +43,8 @@ int main(int argc, char** argv) {
       return serve(serving->config);
     if (const auto* const checking = std::get_if<server::CheckConfig>(&command))
       return check_config(checking->path);
+    if (const auto* const importing = std::get_if<server::ImportConfig>(&command))
+      return import_config(importing->path);
     return std::get<server::Exit>(command).status;
   } catch (const std::exception& error) {
     std::cerr << "loopnbd: " << error.what() << '\n';
