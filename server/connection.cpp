@@ -98,24 +98,27 @@ bool Connection::wants_input() const noexcept {
 
 void Connection::wait_readable() {
   if (std::exchange(waiting_readable_, true)) return;
-  transport_->readable().async_wait(
-      Descriptor::wait_read, [self = shared_from_this()](const boost::system::error_code& failure) {
-        self->waiting_readable_ = false;
-        if (failure || self->finished_ || self->broken_) return;
-        self->receive_while_possible();
-        self->schedule();
-      });
+  auto go_on = [self = shared_from_this()](const boost::system::error_code& failure) {
+    self->waiting_readable_ = false;
+    if (failure || self->finished_ || self->broken_) return;
+    self->receive_while_possible();
+    self->schedule();
+  };
+  if (transport_->has_buffered_input()) {
+    asio::post(worker_.io_context(),
+               [go_on = std::move(go_on)] { go_on(boost::system::error_code{}); });
+  } else {
+    transport_->wait_readable(std::move(go_on));
+  }
 }
 
 void Connection::wait_writable() {
   if (std::exchange(waiting_writable_, true)) return;
-  transport_->writable().async_wait(
-      Descriptor::wait_write,
-      [self = shared_from_this()](const boost::system::error_code& failure) {
-        self->waiting_writable_ = false;
-        if (failure || self->finished_ || self->broken_) return;
-        self->schedule();
-      });
+  transport_->wait_writable([self = shared_from_this()](const boost::system::error_code& failure) {
+    self->waiting_writable_ = false;
+    if (failure || self->finished_ || self->broken_) return;
+    self->schedule();
+  });
 }
 
 void Connection::receive_while_possible() noexcept {
@@ -157,7 +160,7 @@ ssize_t Connection::receive_once() noexcept {
     const auto size = static_cast<std::size_t>(received);
     filled_ += std::min(size, direct);
     if (size > direct) received_.received(size - direct);
-    drained_ = size < offered;  // a stream socket that has less to give than was asked for is empty
+    drained_ = size < offered;
   } else if (received == 0) {
     end_input();
   } else if (received != -EAGAIN) {
@@ -261,7 +264,7 @@ void Connection::end_if_done() noexcept {
   } else if (input_ended_ && !blocked_ && early_input_.empty()) {
     finished_ = true;
     log::info("{}: detached from \"{}\"", transport_->peer(), target_->name());
-    transport_->readable().cancel();
+    transport_->cancel_waits();
     worker_.remove(*this, std::move(transport_));
   }
 }

@@ -39,8 +39,7 @@ Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes)
     if (sent > 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(sent));
     } else if (sent == -EAGAIN) {
-      const auto [failure] =
-          co_await transport.writable().async_wait(Descriptor::wait_write, as_result);
+      const auto [failure] = co_await transport.wait_writable(as_result);
       if (failure) co_return false;
     } else {
       co_return false;
@@ -56,8 +55,7 @@ Awaitable<std::size_t> receive_some(Transport& transport, std::span<std::byte> r
     const auto received = transport.read_some(std::span(&vector, 1));
     if (received > 0) co_return static_cast<std::size_t>(received);
     if (received != -EAGAIN) co_return 0;
-    const auto [failure] =
-        co_await transport.readable().async_wait(Descriptor::wait_read, as_result);
+    const auto [failure] = co_await transport.wait_readable(as_result);
     if (failure) co_return 0;
   }
 }

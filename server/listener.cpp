@@ -1,12 +1,9 @@
 #include "server/listener.h"
 
-#include <arpa/inet.h>
-#include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -35,26 +32,6 @@ void configure(int socket) noexcept {
   set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
-std::string peer_name(int socket, const sockaddr_storage& peer) {
-  auto text = std::array<char, INET6_ADDRSTRLEN>{};
-  if (peer.ss_family == AF_INET) {
-    const auto& ip4 = reinterpret_cast<const sockaddr_in&>(peer);
-    ::inet_ntop(AF_INET, &ip4.sin_addr, text.data(), text.size());
-    return fmt::format("{}:{}", text.data(), ntohs(ip4.sin_port));
-  }
-  if (peer.ss_family == AF_INET6) {
-    const auto& ip6 = reinterpret_cast<const sockaddr_in6&>(peer);
-    ::inet_ntop(AF_INET6, &ip6.sin6_addr, text.data(), text.size());
-    return fmt::format("[{}]:{}", text.data(), ntohs(ip6.sin6_port));
-  }
-  auto credentials = ucred{};
-  auto length = socklen_t{sizeof credentials};
-  if (peer.ss_family == AF_UNIX &&
-      ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0)
-    return fmt::format("process {} of user {}", credentials.pid, credentials.uid);
-  return "a client";
-}
-
 }  // namespace
 
 Listener::Listener(asio::io_context& io_context, ListeningSocket socket, Accepted accepted)
@@ -75,10 +52,7 @@ void Listener::wait() {
 
 void Listener::accept_all() {
   for (auto count = 0; count < accepted_max_per_turn; ++count) {
-    auto peer = sockaddr_storage{};
-    auto length = socklen_t{sizeof peer};
-    auto socket = UniqueFd(::accept4(socket_.fd(), reinterpret_cast<sockaddr*>(&peer), &length,
-                                     SOCK_NONBLOCK | SOCK_CLOEXEC));
+    auto socket = UniqueFd(::accept4(socket_.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     const auto error = socket ? 0 : errno;
     if (error == EAGAIN) break;
     if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
@@ -95,8 +69,8 @@ void Listener::accept_all() {
     }
     if (error != 0) continue;  // that client is gone already
     configure(socket.get());
-    auto name = peer_name(socket.get(), peer);
-    accepted_(std::move(socket), std::move(name));
+    auto client = identify(socket.get());
+    accepted_(std::move(socket), std::move(client));
   }
   wait();
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "server/asio.h"
+#include "server/client_identity.h"
 #include "server/listen_address.h"
 #include "server/unique_fd.h"
 
@@ -12,7 +13,7 @@ namespace server {
 
 class Listener {
  public:
-  using Accepted = std::function<void(UniqueFd socket, std::string peer)>;
+  using Accepted = std::function<void(UniqueFd socket, ClientIdentity client)>;
 
   // `accepted` is called for each connection, a connected non-blocking socket.
   Listener(asio::io_context& io_context, ListeningSocket socket, Accepted accepted);

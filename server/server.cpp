@@ -167,13 +167,13 @@ int Server::run() {
   if (config_.stdio) {
     announce();
     workers_.front()->serve(UniqueFd(::dup(STDIN_FILENO)), UniqueFd(::dup(STDOUT_FILENO)),
-                            "standard input");
+                            identify_parent());
   } else {
     for (auto& socket : std::exchange(sockets_, {}))
-      listeners_.push_back(std::make_unique<Listener>(io_context_, std::move(socket),
-                                                      [this](UniqueFd client, std::string peer) {
-                                                        serve(std::move(client), std::move(peer));
-                                                      }));
+      listeners_.push_back(std::make_unique<Listener>(
+          io_context_, std::move(socket), [this](UniqueFd socket_fd, ClientIdentity client) {
+            serve(std::move(socket_fd), std::move(client));
+          }));
     announce();
   }
   io_context_.run();
@@ -182,17 +182,18 @@ int Server::run() {
   return sync_exports();
 }
 
-void Server::serve(UniqueFd socket, std::string peer) {
+void Server::serve(UniqueFd socket, ClientIdentity client) {
   auto total = std::size_t{0};
   for (const auto& worker : workers_) total += worker->connection_count();
   if (total >= limits_.connections_max) {
     if (limit_log_.admit())
-      log::warn("{}: refused: {} connections are served already (max_connections)", peer, total);
+      log::warn("{}: refused: {} connections are served already (max_connections)", client.name,
+                total);
     return;
   }
   const auto least_loaded = std::ranges::min_element(
       workers_, {}, [](const auto& worker) { return worker->connection_count(); });
-  (*least_loaded)->serve(std::move(socket), std::move(peer));
+  (*least_loaded)->serve(std::move(socket), std::move(client));
 }
 
 void Server::stop(const char* reason) {

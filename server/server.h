@@ -38,7 +38,7 @@ class Server {
   void open_exports();
   void open_sockets();
   void make_workers();
-  void serve(UniqueFd socket, std::string peer);
+  void serve(UniqueFd socket, ClientIdentity client);
   void stop(const char* reason);
   void stop_if_idle();
   int sync_exports();

@@ -10,37 +10,65 @@
 namespace server {
 namespace {
 
-int nonblocking(int fd) noexcept {
-  const auto flags = ::fcntl(fd, F_GETFL);
-  if (flags >= 0) ::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-  return fd;
+Descriptor adopt(asio::io_context& io_context, UniqueFd fd) {
+  const auto flags = ::fcntl(fd.get(), F_GETFL);
+  if (flags >= 0) ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK);
+  auto descriptor = Descriptor(io_context, fd.get());
+  fd.release();
+  return descriptor;
 }
 
 }  // namespace
 
-Transport::Transport(asio::io_context& io_context, UniqueFd socket, std::string peer)
-    : input_(io_context, nonblocking(socket.get())), peer_(std::move(peer)) {
-  socket.release();
+void Transport::cancel_waits() noexcept {
+  auto ignored = boost::system::error_code{};
+  stream_.input.cancel(ignored);
+  if (stream_.output) stream_.output->cancel(ignored);
 }
 
-Transport::Transport(asio::io_context& io_context, UniqueFd input, UniqueFd output,
-                     std::string peer)
-    : input_(io_context, nonblocking(input.get())), peer_(std::move(peer)) {
-  input.release();
-  output_.emplace(io_context, nonblocking(output.get()));
-  output.release();
+void Transport::end_output() noexcept {
+  if (stream_.output) {
+    auto ignored = boost::system::error_code{};
+    stream_.output->close(ignored);
+  } else if (stream_.input.is_open()) {
+    ::shutdown(stream_.input.native_handle(), SHUT_WR);
+  }
 }
 
-ssize_t Transport::read_some(std::span<const iovec> buffers) noexcept {
+void Transport::close() noexcept {
+  auto ignored = boost::system::error_code{};
+  if (stream_.input.is_open()) stream_.input.close(ignored);
+  if (stream_.output && stream_.output->is_open()) stream_.output->close(ignored);
+}
+
+bool Transport::peer_has_closed() noexcept {
+  if (!stream_.input.is_open()) return true;
+  auto state = pollfd{.fd = stream_.input.native_handle(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+SocketTransport::SocketTransport(asio::io_context& io_context, UniqueFd socket,
+                                 ClientIdentity client)
+    : Transport(Stream{.input = adopt(io_context, std::move(socket)),
+                       .output = std::nullopt,
+                       .client = std::move(client)}) {}
+
+SocketTransport::SocketTransport(asio::io_context& io_context, UniqueFd input, UniqueFd output,
+                                 ClientIdentity client)
+    : Transport(Stream{.input = adopt(io_context, std::move(input)),
+                       .output = adopt(io_context, std::move(output)),
+                       .client = std::move(client)}) {}
+
+ssize_t SocketTransport::read_some(std::span<const iovec> buffers) noexcept {
   for (;;) {
     const auto count =
-        ::readv(input_.native_handle(), buffers.data(), static_cast<int>(buffers.size()));
+        ::readv(stream_.input.native_handle(), buffers.data(), static_cast<int>(buffers.size()));
     if (count >= 0) return count;
     if (errno != EINTR) return -errno;
   }
 }
 
-ssize_t Transport::write_some(std::span<const iovec> buffers) noexcept {
+ssize_t SocketTransport::write_some(std::span<const iovec> buffers) noexcept {
   // SIGPIPE is ignored by the process, since writev() has no flag against it and serves pipes as
   // well.
   for (;;) {
@@ -49,27 +77,6 @@ ssize_t Transport::write_some(std::span<const iovec> buffers) noexcept {
     if (count >= 0) return count;
     if (errno != EINTR) return -errno;
   }
-}
-
-void Transport::end_output() noexcept {
-  if (output_) {
-    auto ignored = boost::system::error_code{};
-    output_->close(ignored);
-  } else if (input_.is_open()) {
-    ::shutdown(input_.native_handle(), SHUT_WR);
-  }
-}
-
-void Transport::close() noexcept {
-  auto ignored = boost::system::error_code{};
-  if (input_.is_open()) input_.close(ignored);
-  if (output_ && output_->is_open()) output_->close(ignored);
-}
-
-bool Transport::peer_has_closed() noexcept {
-  if (!input_.is_open()) return true;
-  auto state = pollfd{.fd = input_.native_handle(), .events = POLLRDHUP, .revents = 0};
-  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 }  // namespace server

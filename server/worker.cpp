@@ -139,19 +139,19 @@ void Worker::wait_for_resources(Connection& connection) {
   metrics_.resource_waits.add(1);
 }
 
-void Worker::serve(UniqueFd socket, std::string peer) {
+void Worker::serve(UniqueFd socket, ClientIdentity client) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
-  asio::post(io_context_, [this, socket = std::move(socket), peer = std::move(peer)]() mutable {
-    arrive(std::make_unique<Transport>(io_context_, std::move(socket), std::move(peer)));
+  asio::post(io_context_, [this, socket = std::move(socket), client = std::move(client)]() mutable {
+    arrive(std::make_unique<SocketTransport>(io_context_, std::move(socket), std::move(client)));
   });
 }
 
-void Worker::serve(UniqueFd input, UniqueFd output, std::string peer) {
+void Worker::serve(UniqueFd input, UniqueFd output, ClientIdentity client) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
   asio::post(io_context_, [this, input = std::move(input), output = std::move(output),
-                           peer = std::move(peer)]() mutable {
-    arrive(std::make_unique<Transport>(io_context_, std::move(input), std::move(output),
-                                       std::move(peer)));
+                           client = std::move(client)]() mutable {
+    arrive(std::make_unique<SocketTransport>(io_context_, std::move(input), std::move(output),
+                                             std::move(client)));
   });
 }
 

@@ -72,9 +72,9 @@ class Worker {
   void run_turn();
 
   // Any thread. Serves a connected socket, from the handshake to its end.
-  void serve(UniqueFd socket, std::string peer);
+  void serve(UniqueFd socket, ClientIdentity client);
   // Any thread. Serves one client on two descriptors.
-  void serve(UniqueFd input, UniqueFd output, std::string peer);
+  void serve(UniqueFd input, UniqueFd output, ClientIdentity client);
   // Before the first serve(): called on this worker's thread whenever its last connection has gone.
   void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
   // Any thread. Ends handshakes, finishes what is in flight, then closes; after the deadline,

@@ -64,7 +64,7 @@ Client TestServer::connect_to_worker(std::size_t index) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     throw std::runtime_error("socketpair");
-  workers_.at(index)->serve(server::UniqueFd(ends[0]), "a test");
+  workers_.at(index)->serve(server::UniqueFd(ends[0]), server::identify(ends[0]));
   return Client(server::UniqueFd(ends[1]));
 }
 

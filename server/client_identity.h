@@ -1,0 +1,42 @@
+// Who is on the other side of a connection, as far as the kernel and TLS can tell: for the access
+// rules and for the log.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace server {
+
+// An Internet address without its port. An IPv4-mapped IPv6 address is held as the IPv4 address
+// that it stands for, so that it cannot slip past a rule written for the other.
+struct IpAddress {
+  bool is_ip4 = false;
+  std::array<std::uint8_t, 16> bytes{};  // network order; of IPv4, the first four
+
+  bool operator==(const IpAddress&) const = default;
+};
+
+// The process at the other end of a Unix socket, when it connected.
+struct LocalProcess {
+  pid_t process = 0;  // 0: in a process namespace that we cannot see
+  uid_t user = 0;
+  std::vector<gid_t> groups;  // the primary one first
+};
+
+struct ClientIdentity {
+  std::string name;  // for the log: "10.0.0.5:40404", "process 12 of user 0"
+  std::optional<IpAddress> address = std::nullopt;
+  std::optional<LocalProcess> local = std::nullopt;
+};
+
+// Of a connected socket, from the kernel.
+ClientIdentity identify(int socket);
+// Of whoever has started this process and holds the other ends of its standard input and output.
+ClientIdentity identify_parent();
+
+}  // namespace server
