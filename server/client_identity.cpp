@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <linux/vm_sockets.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -44,6 +45,14 @@ std::vector<gid_t> groups_of(int socket, gid_t primary) {
 
 }  // namespace
 
+std::optional<IpAddress> parse_ip_address(const std::string& text) {
+  auto ip4 = sockaddr_in{};
+  auto ip6 = sockaddr_in6{};
+  if (::inet_pton(AF_INET, text.c_str(), &ip4.sin_addr) == 1) return address_of(ip4);
+  if (::inet_pton(AF_INET6, text.c_str(), &ip6.sin6_addr) == 1) return address_of(ip6);
+  return std::nullopt;
+}
+
 ClientIdentity identify(int socket) {
   auto peer = sockaddr_storage{};
   auto length = socklen_t{sizeof peer};
@@ -53,27 +62,36 @@ ClientIdentity identify(int socket) {
   if (peer.ss_family == AF_INET) {
     const auto& ip4 = reinterpret_cast<const sockaddr_in&>(peer);
     ::inet_ntop(AF_INET, &ip4.sin_addr, text.data(), text.size());
-    client.name = fmt::format("{}:{}", text.data(), ntohs(ip4.sin_port));
+    client.host = text.data();
+    client.name = fmt::format("{}:{}", client.host, ntohs(ip4.sin_port));
     client.address = address_of(ip4);
   } else if (peer.ss_family == AF_INET6) {
     const auto& ip6 = reinterpret_cast<const sockaddr_in6&>(peer);
     ::inet_ntop(AF_INET6, &ip6.sin6_addr, text.data(), text.size());
-    client.name = fmt::format("[{}]:{}", text.data(), ntohs(ip6.sin6_port));
+    client.host = text.data();
+    client.name = fmt::format("[{}]:{}", client.host, ntohs(ip6.sin6_port));
     client.address = address_of(ip6);
   } else if (peer.ss_family == AF_UNIX) {
     auto credentials = ucred{};
     length = sizeof credentials;
     if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return client;
     client.name = fmt::format("process {} of user {}", credentials.pid, credentials.uid);
+    client.host = client.name;
     client.local = LocalProcess{.process = credentials.pid,
                                 .user = credentials.uid,
                                 .groups = groups_of(socket, credentials.gid)};
+  } else if (peer.ss_family == AF_VSOCK) {
+    const auto& vm = reinterpret_cast<const sockaddr_vm&>(peer);
+    client.host = fmt::format("vsock {}", vm.svm_cid);
+    client.name = fmt::format("{}:{}", client.host, vm.svm_port);
   }
   return client;
 }
 
-ClientIdentity identify_parent() {
-  auto client = ClientIdentity{.name = "standard input"};
+ClientIdentity identify_standard_input() {
+  auto client = identify(STDIN_FILENO);
+  if (client.address || client.local) return client;
+  client = ClientIdentity{.name = "standard input", .host = "standard input"};
   client.local = LocalProcess{.process = ::getppid(), .user = ::getuid(), .groups = {::getgid()}};
   return client;
 }

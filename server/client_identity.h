@@ -28,15 +28,30 @@ struct LocalProcess {
   std::vector<gid_t> groups;  // the primary one first
 };
 
+// One of the names in a certificate: an attribute of its subject ("CN", "O"), or an alternative
+// name ("DNS", "URI", "email").
+struct CertificateName {
+  std::string attribute;
+  std::string value;
+};
+
 struct ClientIdentity {
   std::string name;  // for the log: "10.0.0.5:40404", "process 12 of user 0"
+  // What all connections of this client have in common: "10.0.0.5", "process 12 of user 0".
+  std::string host = {};
   std::optional<IpAddress> address = std::nullopt;
   std::optional<LocalProcess> local = std::nullopt;
+  // Proven by TLS.
+  std::vector<CertificateName> certificate_names = {};
+  std::string psk_user = {};
 };
+
+// An address in numbers. Nothing: the text is none.
+std::optional<IpAddress> parse_ip_address(const std::string& text);
 
 // Of a connected socket, from the kernel.
 ClientIdentity identify(int socket);
-// Of whoever has started this process and holds the other ends of its standard input and output.
-ClientIdentity identify_parent();
+// Of the client on standard input: of its socket, or else the parent that holds the other ends.
+ClientIdentity identify_standard_input();
 
 }  // namespace server

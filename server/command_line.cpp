@@ -27,6 +27,11 @@ struct ServeFlags {
   std::optional<std::uint32_t> connections_max;
   bool stdio = false;
   std::optional<std::string> log_level;
+  std::optional<std::string> tls_mode;
+  std::string tls_certificate;
+  std::string tls_key;
+  std::string tls_client_ca;
+  std::string tls_psk_file;
   std::vector<std::string> files;
 };
 
@@ -72,6 +77,37 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "critical", "off"}));
 }
 
+void add_security(CLI::App& app, ServeFlags& flags) {
+  app.add_option("--tls", flags.tls_mode,
+                 "off, allow (clients may use TLS) or require; default: require when a certificate "
+                 "or a file of keys is given")
+      ->check(CLI::IsMember({"off", "allow", "require"}));
+  app.add_option("--tls-certificate", flags.tls_certificate,
+                 "The server's certificate, and those that lead to its authority (PEM)");
+  app.add_option("--tls-key", flags.tls_key,
+                 "The certificate's private key; default: in the same file");
+  app.add_option("--tls-client-ca", flags.tls_client_ca,
+                 "Authority of the certificates that clients must show");
+  app.add_option("--tls-psk-file", flags.tls_psk_file,
+                 "Users and their pre-shared keys, as psktool writes them");
+}
+
+TlsConfig tls_of(const ServeFlags& flags, TlsConfig config) {
+  const auto use = [](std::string& value, const std::string& flag) {
+    if (!flag.empty()) value = flag;
+  };
+  use(config.certificate, flags.tls_certificate);
+  use(config.key, flags.tls_key);
+  use(config.client_ca, flags.tls_client_ca);
+  use(config.psk_file, flags.tls_psk_file);
+  if (flags.tls_mode) {
+    config.mode = parse_tls_mode(*flags.tls_mode);
+  } else if (!flags.tls_certificate.empty() || !flags.tls_psk_file.empty()) {
+    config.mode = proto::TlsMode::require;
+  }
+  return config;
+}
+
 ExportConfig export_of(const std::string& argument, const ServeFlags& flags) {
   auto config = ExportConfig{};
   // A NAME has no slash, so that a path with an equals sign in a folder's name stays a path.
@@ -98,6 +134,7 @@ Config config_of(const ServeFlags& flags) {
   if (flags.memory) config.memory = parse_size(*flags.memory);
   if (flags.connections_max) config.connections_max = *flags.connections_max;
   if (flags.log_level) config.log_level = *flags.log_level;
+  config.tls = tls_of(flags, std::move(config.tls));
   config.stdio = flags.stdio;
   for (const auto& file : flags.files) config.exports.push_back(export_of(file, flags));
   validate(config);
@@ -115,6 +152,7 @@ std::variant<Serve, CheckConfig, ImportConfig, Exit> parse_command_line(int argc
   auto flags = ServeFlags{};
   auto* const serve = app.add_subcommand("serve", "Serve files until SIGTERM or SIGINT");
   add_serve(*serve, flags);
+  add_security(*serve, flags);
   auto check = CheckConfig{};
   auto* const check_config =
       app.add_subcommand("check-config", "Say whether a configuration would be accepted");

@@ -12,6 +12,7 @@
 #include "server/limits.h"
 #include "server/listen_address.h"
 #include "server/log.h"
+#include "server/security_config.h"
 #include "server/table_reader.h"
 
 namespace server {
@@ -67,9 +68,11 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
   if (const auto mode = reader.take_value<std::string>("direct_io", "\"auto\", \"on\" or \"off\""))
     config.direct_io = reader.checked(*table.get("direct_io"), "direct_io",
                                       [&] { return parse_direct_io(*mode); });
+  read_export_security(reader, table, config);
   for (const auto& [key, node] : table)
-    config.places.emplace(key.str(), reader.place(node, key.str()));
-  reader.finish("name, path, description, read_only, offset, size, partition, direct_io, lock");
+    config.places.by_key.emplace(key.str(), reader.place(node, key.str()));
+  reader.finish(
+      "name, path, description, read_only, offset, size, partition, direct_io, lock, tls");
   return config;
 }
 
@@ -103,9 +106,9 @@ void read_exports(TableReader& reader, const std::string& path, Config& config) 
 
 }  // namespace
 
-std::string ExportConfig::at_place(std::string_view key, std::string_view message) const {
-  const auto place = places.find(key);
-  return place == places.end() ? std::string(message)
+std::string Places::at_place(std::string_view key, std::string_view message) const {
+  const auto place = by_key.find(key);
+  return place == by_key.end() ? std::string(message)
                                : fmt::format("{}: {}", place->second, message);
 }
 
@@ -162,10 +165,11 @@ Config read_config(const std::string& path) {
                               *level));
     config.log_level = *level;
   }
+  read_security(reader, path, config);
   read_exports(reader, path, config);
   if (const auto* const node = table.get("memory"); node != nullptr)
     reader.checked(*node, "memory", [&] { derive_limits(config); });
-  reader.finish("listen, workers, memory, max_connections, log_level, export");
+  reader.finish("listen, workers, memory, max_connections, log_level, tls, export");
   return config;
 }
 
@@ -193,6 +197,7 @@ void validate(const Config& config) {
   if (config.stdio && !config.listen.empty())
     throw ConfigError(
         "--stdio serves one client on standard input and output: leave the listen addresses out");
+  validate_security(config);
   derive_limits(config);
 }
 

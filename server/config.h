@@ -13,12 +13,36 @@
 #include <vector>
 
 #include "engine/open_device.h"
+#include "proto/negotiation.h"
 
 namespace server {
 
 // The message is for people.
 class ConfigError : public std::runtime_error {
   using std::runtime_error::runtime_error;
+};
+
+// Where each key of a table stands, as "FILE:LINE: TABLE.KEY"; empty for what the command line
+// says.
+struct Places {
+  std::map<std::string, std::string, std::less<>> by_key;
+
+  // `message` behind the place of `key`, where there is one.
+  std::string at_place(std::string_view key, std::string_view message) const;
+};
+
+struct TlsConfig {
+  proto::TlsMode mode = proto::TlsMode::off;
+  // Paths; empty: not used.
+  std::string certificate;
+  std::string key;        // of the certificate; empty: it is in the same file
+  std::string client_ca;  // clients must show a certificate that it has signed
+  std::string psk_file;
+  Places places;
+
+  std::string at_place(std::string_view key_name, std::string_view message) const {
+    return places.at_place(key_name, message);
+  }
 };
 
 struct ExportConfig {
@@ -31,11 +55,12 @@ struct ExportConfig {
   std::string partition;              // number, label or UUID; empty: all of the file
   engine::DirectIo direct_io = engine::DirectIo::automatic;
   bool lock = true;
-  // Where each key stands, as "FILE:LINE: export[N].KEY"; empty for what the command line says.
-  std::map<std::string, std::string, std::less<>> places;
+  bool tls_required = false;  // where TLS is allowed, this export is for clients that use it
+  Places places;
 
-  // `message` behind the place of `key`, where there is one.
-  std::string at_place(std::string_view key, std::string_view message) const;
+  std::string at_place(std::string_view key, std::string_view message) const {
+    return places.at_place(key, message);
+  }
 };
 
 inline constexpr std::string_view default_listen_address = "127.0.0.1:10809";
@@ -50,6 +75,7 @@ struct Config {
   std::optional<std::uint64_t> memory;  // bytes: the budget for data in flight; nothing: derived
   std::uint32_t connections_max = default_connections_max;
   std::string log_level = "info";
+  TlsConfig tls;
   bool stdio = false;                 // serve one client on standard input and output
   std::vector<ExportConfig> exports;  // the first is the default export
 };
@@ -58,6 +84,9 @@ struct Config {
 std::uint64_t parse_size(std::string_view text);
 // "auto", "on" or "off". Throws ConfigError.
 engine::DirectIo parse_direct_io(std::string_view text);
+
+// "off", "allow" or "require". Throws ConfigError.
+proto::TlsMode parse_tls_mode(std::string_view text);
 
 // Reads a TOML file. Throws ConfigError.
 Config read_config(const std::string& path);

@@ -34,6 +34,7 @@ proto::ExportDescription Export::describe() const {
   description.block_size_minimum = 1;
   description.block_size_preferred = std::max(geometry.preferred_size, 4096U);
   description.payload_length_max = payload_length_max_;
+  description.tls_required = config_.tls_required;
   return description;
 }
 

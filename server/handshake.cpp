@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/log.h"
+#include "server/tls_transport.h"
 
 namespace server {
 namespace {
@@ -60,24 +61,60 @@ Awaitable<std::size_t> receive_some(Transport& transport, std::span<std::byte> r
   }
 }
 
+// Puts TLS between the transport and its client. False: the client is gone, or could not be agreed
+// with; what it still sends is drained then, so that it gets to read why.
+Awaitable<bool> start_tls(std::unique_ptr<Transport>& transport,
+                          std::shared_ptr<const TlsCredentials> credentials) {
+  auto encrypted = std::make_unique<TlsTransport>(transport->take_stream(), std::move(credentials));
+  auto& session = *encrypted;
+  transport = std::move(encrypted);
+  auto step = session.shake_hands();
+  while (step == -EAGAIN) {
+    const auto [failure] = co_await transport->wait_readable(as_result);
+    if (failure) co_return false;
+    step = session.shake_hands();
+  }
+  if (step == 0) co_return true;
+  transport = std::make_unique<SocketTransport>(transport->take_stream());
+  co_await linger(*transport);
+  co_return false;
+}
+
+bool within_limits(const proto::Negotiation& negotiation, const Transport& transport,
+                   const Limits& limits) {
+  if (negotiation.option_count() <= limits.options_max) return true;
+  log::warn("{}: closed after more than {} options without choosing an export", transport.peer(),
+            limits.options_max);
+  return false;
+}
+
 }  // namespace
 
-Awaitable<std::optional<Handshake>> shake_hands(Transport& transport,
+Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
                                                 std::shared_ptr<const ExportTable> exports,
-                                                const Limits& limits) {
+                                                const Limits& limits,
+                                                std::shared_ptr<const TlsCredentials> tls) {
+  using Next = proto::Negotiation::Next;
   auto directory = Directory(*exports);
-  auto negotiation = proto::Negotiation(directory, proto::TlsMode::off);
+  auto negotiation = proto::Negotiation(directory, tls ? tls->mode() : proto::TlsMode::off);
   auto output = proto::Negotiation::greeting();
   auto input = std::array<std::byte, 4096>{};
-  auto sent = co_await send_all(transport, output);
-  while (sent) {
-    const auto received = co_await receive_some(transport, input);
+  auto going_on = co_await send_all(*transport, output);
+  while (going_on) {
+    const auto received = co_await receive_some(*transport, input);
     if (received == 0) break;
     output.clear();
     const auto progress = negotiation.receive(std::span(input).first(received), output);
-    sent = co_await send_all(transport, output);
-    if (progress.next == proto::Negotiation::Next::transmit) {
-      if (!sent) break;
+    if (progress.next == Next::start_tls && progress.consumed < received) {
+      log::warn(
+          "{}: closed: it sent more behind STARTTLS without waiting for the answer, which "
+          "could be somebody else's words",
+          transport->peer());
+      break;
+    }
+    going_on = co_await send_all(*transport, output);
+    if (!going_on) break;
+    if (progress.next == Next::transmit) {
       auto handshake = Handshake{};
       handshake.negotiated = negotiation.result();
       handshake.target = exports->find(handshake.negotiated.export_description.name);
@@ -85,16 +122,16 @@ Awaitable<std::optional<Handshake>> shake_hands(Transport& transport,
                                    input.begin() + static_cast<std::ptrdiff_t>(received));
       co_return handshake;
     }
-    if (progress.next != proto::Negotiation::Next::receive) {
-      log::info("{}: handshake ended: {}", transport.peer(), negotiation.reason());
-      co_await linger(transport);
+    if (progress.next == Next::close) {
+      log::info("{}: handshake ended: {}", transport->peer(), negotiation.reason());
+      co_await linger(*transport);
       break;
     }
-    if (negotiation.option_count() > limits.options_max) {
-      log::warn("{}: closed after more than {} options without choosing an export",
-                transport.peer(), limits.options_max);
-      break;
+    if (progress.next == Next::start_tls) {
+      going_on = co_await start_tls(transport, tls);
+      negotiation.tls_started();
     }
+    going_on = going_on && within_limits(negotiation, *transport, limits);
   }
   co_return std::nullopt;
 }

@@ -9,6 +9,7 @@
 #include "server/asio.h"
 #include "server/export.h"
 #include "server/limits.h"
+#include "server/tls_credentials.h"
 #include "server/transport.h"
 
 namespace server {
@@ -20,11 +21,12 @@ struct Handshake {
 };
 
 // Runs until the client has chosen an export, or nothing when the connection is to be closed.
-// Whoever calls it enforces the deadline by closing the transport, which ends it. The arguments
-// outlive the coroutine.
-Awaitable<std::optional<Handshake>> shake_hands(Transport& transport,
+// Whoever calls it enforces the deadline by closing the transport, which ends it. STARTTLS replaces
+// the transport. `tls`: nullptr where there is none. The arguments outlive the coroutine.
+Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
                                                 std::shared_ptr<const ExportTable> exports,
-                                                const Limits& limits);
+                                                const Limits& limits,
+                                                std::shared_ptr<const TlsCredentials> tls);
 
 // Ends the output and reads what the client still sends until it closes, so that nothing sent
 // before is lost to a reset of the connection. The caller enforces a deadline in the same way.

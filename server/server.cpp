@@ -99,6 +99,7 @@ Server::Server(Config config)
     : config_(std::move(config)),
       limits_(derive_limits(config_)),
       blocking_pool_(blocking_threads),
+      tls_(std::make_shared<TlsContext>(config_.tls)),
       io_context_(1),
       signals_(io_context_, SIGTERM, SIGINT) {
   open_exports();
@@ -119,7 +120,8 @@ void Server::open_exports() {
 
 void Server::make_workers() {
   for (auto index = 0U; index < limits_.workers; ++index) {
-    auto& worker = *workers_.emplace_back(std::make_unique<Worker>(limits_, exports_, workers_));
+    auto& worker =
+        *workers_.emplace_back(std::make_unique<Worker>(limits_, exports_, workers_, tls_));
     for (const auto& target : exports_->all()) worker.add_export(*target);
   }
 }
@@ -240,6 +242,7 @@ int Server::sync_exports() {
 
 void check(const Config& config) {
   validate(config);
+  const auto tls = TlsContext(config.tls);
   auto pool = engine::BlockingPool(1);
   for (const auto& entry : config.exports) open_export_device(entry, pool);
 }

@@ -47,6 +47,7 @@ class Server {
   const Config config_;
   const Limits limits_;
   engine::BlockingPool blocking_pool_;  // outlives the devices
+  const std::shared_ptr<TlsContext> tls_;
   std::shared_ptr<const ExportTable> exports_;
   std::vector<ListeningSocket> sockets_;  // until run()
   Workers workers_;

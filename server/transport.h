@@ -85,6 +85,7 @@ class Transport {
 
 class SocketTransport final : public Transport {
  public:
+  explicit SocketTransport(Stream stream) noexcept : Transport(std::move(stream)) {}
   // One descriptor for both directions: a connected stream socket.
   SocketTransport(asio::io_context& io_context, UniqueFd socket, ClientIdentity client);
   // One for each direction: standard input and output.

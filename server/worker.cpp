@@ -20,9 +20,11 @@ ExportQueue::ExportQueue(asio::io_context& io_context, std::unique_ptr<engine::I
 
 ExportQueue::~ExportQueue() { wakeup.release(); }
 
-Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers)
+Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers,
+               std::shared_ptr<const TlsContext> tls)
     : limits_(limits),
       exports_(std::move(exports)),
+      tls_(std::move(tls)),
       workers_(workers),
       index_(workers.size()),
       buffers_(limits.memory_per_worker),
@@ -195,7 +197,9 @@ void Worker::count_departure() {
 }
 
 Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
-  auto handshake = co_await shake_hands(*visitor->transport, exports_, limits_);
+  auto credentials = tls_ ? tls_->credentials() : nullptr;
+  auto handshake =
+      co_await shake_hands(visitor->transport, exports_, limits_, std::move(credentials));
   visitor->deadline.cancel();
   leave(*visitor);
   if (!handshake || draining_) {

@@ -25,6 +25,7 @@
 #include "server/metrics.h"
 #include "server/reply_queue.h"
 #include "server/request.h"
+#include "server/tls_credentials.h"
 #include "server/transport.h"
 #include "server/unique_fd.h"
 
@@ -52,8 +53,10 @@ struct ExportQueue {
 class Worker {
  public:
   // `workers` holds all workers; this one becomes the next of them before the server starts.
-  // `exports` must have been added by add_export() before connections come.
-  Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers);
+  // `exports` must have been added by add_export() before connections come. `tls`: nullptr where
+  // there is none.
+  Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers,
+         std::shared_ptr<const TlsContext> tls = nullptr);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -141,6 +144,7 @@ class Worker {
 
   const Limits limits_;
   const std::shared_ptr<const ExportTable> exports_;
+  const std::shared_ptr<const TlsContext> tls_;
   Workers& workers_;
   const std::size_t index_;
 

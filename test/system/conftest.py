@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 # Tools for administrators, where the user's path lacks them.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
-from support import images, server  # noqa: E402 (the path comes first)
+from support import certificates, images, server  # noqa: E402 (the path comes first)
 
 
 @pytest.fixture
@@ -60,3 +60,22 @@ def loop_device(request, tmp_path, root_only):
     backing = images.make_image(tmp_path / "loop.img", 8 * images.MIB, seed=7)
     with images.loop_device(backing, "--sector-size", str(request.param)) as device:
         yield device
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    """A folder with certificates and keys (support/certificates.py)."""
+    return certificates.make_all(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def tls_arguments(pki):
+    """What a server is started with that has a certificate and pre-shared keys."""
+    return (
+        "--tls-certificate",
+        pki / "server-cert.pem",
+        "--tls-key",
+        pki / "server-key.pem",
+        "--tls-psk-file",
+        pki / "keys.psk",
+    )
