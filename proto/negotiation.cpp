@@ -269,6 +269,7 @@ std::optional<ExportDescription> Negotiation::find_export(std::string_view asked
            "export " + quoted(asked_name) + " requires TLS", output);
     return std::nullopt;
   }
+  if (option_ == Option::go || option_ == Option::export_name) return directory_.choose(*found);
   return found;
 }
 

@@ -44,6 +44,8 @@ class ExportDirectory {
   virtual std::vector<ExportDescription> list() = 0;
   // The empty name selects the default export. Nothing: no such export, or not for this client.
   virtual std::optional<ExportDescription> find(std::string_view name) = 0;
+  // The client enters the transmission phase with what find() has just found: how it is served.
+  virtual ExportDescription choose(const ExportDescription& found) { return found; }
 };
 
 enum class TlsMode : std::uint8_t {

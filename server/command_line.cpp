@@ -32,6 +32,9 @@ struct ServeFlags {
   std::string tls_key;
   std::string tls_client_ca;
   std::string tls_psk_file;
+  std::vector<std::string> allow;
+  std::vector<std::string> read_only_for;
+  std::uint32_t writers_max = 0;
   std::vector<std::string> files;
 };
 
@@ -90,6 +93,17 @@ void add_security(CLI::App& app, ServeFlags& flags) {
                  "Authority of the certificates that clients must show");
   app.add_option("--tls-psk-file", flags.tls_psk_file,
                  "Users and their pre-shared keys, as psktool writes them");
+  app.add_option(
+         "--allow", flags.allow,
+         "Who may use the FILEs: a network (10.0.0.0/8), cert:CN=NAME, psk:USER, uid:NUMBER "
+         "or gid:NUMBER; may be given several times. Default: everybody")
+      ->allow_extra_args(false);
+  app.add_option("--read-only-for", flags.read_only_for, "Who of them may only read; as --allow")
+      ->allow_extra_args(false);
+  app.add_option("--writers", flags.writers_max,
+                 "Client addresses that may write to a FILE at the same time; others read. "
+                 "Default: all")
+      ->check(CLI::Range(1U, writers_max));
 }
 
 TlsConfig tls_of(const ServeFlags& flags, TlsConfig config) {
@@ -124,6 +138,10 @@ ExportConfig export_of(const std::string& argument, const ServeFlags& flags) {
   if (flags.offset) config.offset = parse_size(*flags.offset);
   if (flags.size) config.size = parse_size(*flags.size);
   config.partition = flags.partition;
+  for (const auto& text : flags.allow) config.access.allow.push_back(parse_client_pattern(text));
+  for (const auto& text : flags.read_only_for)
+    config.access.read_only_for.push_back(parse_client_pattern(text));
+  config.writers_max = flags.writers_max;
   return config;
 }
 

@@ -72,7 +72,8 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
   for (const auto& [key, node] : table)
     config.places.by_key.emplace(key.str(), reader.place(node, key.str()));
   reader.finish(
-      "name, path, description, read_only, offset, size, partition, direct_io, lock, tls");
+      "name, path, description, read_only, offset, size, partition, direct_io, lock, tls, allow, "
+      "read_only_for, writers");
   return config;
 }
 

@@ -14,6 +14,7 @@
 
 #include "engine/open_device.h"
 #include "proto/negotiation.h"
+#include "server/access.h"
 
 namespace server {
 
@@ -55,7 +56,9 @@ struct ExportConfig {
   std::string partition;              // number, label or UUID; empty: all of the file
   engine::DirectIo direct_io = engine::DirectIo::automatic;
   bool lock = true;
-  bool tls_required = false;  // where TLS is allowed, this export is for clients that use it
+  AccessRules access;
+  std::uint32_t writers_max = 0;  // client addresses that may write at the same time; 0: all
+  bool tls_required = false;      // where TLS is allowed, this export is for clients that use it
   Places places;
 
   std::string at_place(std::string_view key, std::string_view message) const {
@@ -67,6 +70,7 @@ inline constexpr std::string_view default_listen_address = "127.0.0.1:10809";
 inline constexpr std::uint64_t default_memory = 64U << 20;  // bytes; less in a small container
 inline constexpr std::uint32_t default_connections_max = 1000;
 inline constexpr std::uint32_t workers_max = 256;
+inline constexpr std::uint32_t writers_max = 1U << 20;
 
 struct Config {
   std::vector<std::string>

@@ -35,6 +35,7 @@ Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Han
       transport_(std::move(transport)),
       target_(std::move(handshake.target)),
       queue_(worker.queue_of(*target_)),
+      lease_(std::move(handshake.lease)),
       rules_(rules_of(handshake.negotiated)),
       block_size_(target_->device().geometry().block_size),
       since_(Clock::now()),
@@ -208,6 +209,7 @@ void Connection::complete(Request& piece, std::int64_t result) noexcept {
 
 void Connection::end_input() noexcept {
   if (std::exchange(input_ended_, true)) return;
+  lease_.release();
   if (!started_) early_input_ = {};
   if (phase_ == Phase::payload || phase_ == Phase::status_payload) {
     // The rest of the payload will not come; what was written of it was never acknowledged.
@@ -235,6 +237,7 @@ void Connection::abandon(std::string_view reason) noexcept {
   if (std::exchange(broken_, true) || finished_) return;
   log::info("{}: disconnected from \"{}\": {}", transport_->peer(), target_->name(), reason);
   input_ended_ = true;
+  lease_.release();
   early_input_ = {};
   if (current_ != nullptr) {
     auto& whole = interrupt_current();

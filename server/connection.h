@@ -117,6 +117,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<Transport> transport_;
   const std::shared_ptr<Export> target_;
   ExportQueue& queue_;
+  WriterLease lease_;  // until no more can come; who follows waits for what is in flight
   const proto::RequestRules rules_;
   const std::uint32_t block_size_;  // bytes, of the device
   const Clock::time_point since_;

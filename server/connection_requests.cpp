@@ -64,6 +64,7 @@ bool Connection::parse_header() noexcept {
   if (header->command == proto::Command::disconnect) {
     received_.consume(bytes.size());  // nothing may follow
     input_ended_ = true;
+    lease_.release();
     return false;
   }
   auto* const whole = take_slot();

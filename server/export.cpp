@@ -10,16 +10,17 @@ Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
     : config_(std::move(config)),
       device_(std::move(device)),
       payload_length_max_(limits.payload_length_max),
+      writers_(std::make_shared<WriterLeases>(config_.writers_max)),
       metrics_(limits.workers) {}
 
-proto::ExportDescription Export::describe() const {
+proto::ExportDescription Export::describe(bool writable) const {
   namespace flag = proto::transmission_flag;
   const auto& geometry = device_->geometry();
   // Every connection works on the one device, and nothing is cached above it: hence CAN_MULTI_CONN.
   auto flags =
       flag::has_flags | flag::send_flush | flag::send_fua | flag::can_multi_conn | flag::send_cache;
   if (geometry.rotational) flags |= flag::rotational;
-  if (geometry.read_only) {
+  if (geometry.read_only || !writable) {
     flags |= flag::read_only;
   } else {
     flags |= flag::send_write_zeroes | flag::send_fast_zero;

@@ -16,6 +16,7 @@
 #include "server/limits.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/writer_leases.h"
 
 namespace server {
 
@@ -27,8 +28,10 @@ class Export {
   const ExportConfig& config() const noexcept { return config_; }
   engine::BlockDevice& device() const noexcept { return *device_; }
 
-  // For the negotiation, with the size of this moment.
-  proto::ExportDescription describe() const;
+  // For the negotiation with a client that may write or not, with the size of this moment.
+  proto::ExportDescription describe(bool writable = true) const;
+
+  WriterLeases& writers() const noexcept { return *writers_; }
 
   // Lets some of the messages about failing requests through.
   log::RateLimit& error_log() noexcept { return error_log_; }
@@ -41,6 +44,7 @@ class Export {
   const ExportConfig config_;
   const std::shared_ptr<engine::BlockDevice> device_;
   const std::uint32_t payload_length_max_;  // bytes
+  const std::shared_ptr<WriterLeases> writers_;
   log::RateLimit error_log_;
   std::vector<ExportMetrics> metrics_;  // never grows
 };

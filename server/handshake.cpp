@@ -5,30 +5,12 @@
 #include <cerrno>
 #include <utility>
 
+#include "server/client_directory.h"
 #include "server/log.h"
 #include "server/tls_transport.h"
 
 namespace server {
 namespace {
-
-class Directory final : public proto::ExportDirectory {
- public:
-  explicit Directory(const ExportTable& exports) : exports_(exports) {}
-
-  std::vector<proto::ExportDescription> list() override {
-    auto descriptions = std::vector<proto::ExportDescription>{};
-    for (const auto& entry : exports_.all()) descriptions.push_back(entry->describe());
-    return descriptions;
-  }
-  std::optional<proto::ExportDescription> find(std::string_view name) override {
-    const auto found = exports_.find(name);
-    if (found == nullptr) return std::nullopt;
-    return found->describe();
-  }
-
- private:
-  const ExportTable& exports_;
-};
 
 // False: the client is gone or the transport was closed.
 Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes) {
@@ -95,7 +77,7 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
                                                 const Limits& limits,
                                                 std::shared_ptr<const TlsCredentials> tls) {
   using Next = proto::Negotiation::Next;
-  auto directory = Directory(*exports);
+  auto directory = ClientDirectory(std::move(exports), transport->client());
   auto negotiation = proto::Negotiation(directory, tls ? tls->mode() : proto::TlsMode::off);
   auto output = proto::Negotiation::greeting();
   auto input = std::array<std::byte, 4096>{};
@@ -117,10 +99,11 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
     if (progress.next == Next::transmit) {
       auto handshake = Handshake{};
       handshake.negotiated = negotiation.result();
-      handshake.target = exports->find(handshake.negotiated.export_description.name);
+      handshake.target = directory.chosen();
+      handshake.lease = directory.take_lease();
       handshake.early_input.assign(input.begin() + static_cast<std::ptrdiff_t>(progress.consumed),
                                    input.begin() + static_cast<std::ptrdiff_t>(received));
-      co_return handshake;
+      co_return std::move(handshake);
     }
     if (progress.next == Next::close) {
       log::info("{}: handshake ended: {}", transport->peer(), negotiation.reason());
@@ -129,6 +112,7 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
     }
     if (progress.next == Next::start_tls) {
       going_on = co_await start_tls(transport, tls);
+      directory.set_client(transport->client());
       negotiation.tls_started();
     }
     going_on = going_on && within_limits(negotiation, *transport, limits);

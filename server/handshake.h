@@ -11,12 +11,14 @@
 #include "server/limits.h"
 #include "server/tls_credentials.h"
 #include "server/transport.h"
+#include "server/writer_leases.h"
 
 namespace server {
 
 struct Handshake {
   proto::Negotiated negotiated;
   std::shared_ptr<Export> target;
+  WriterLease lease;                   // where the client may write
   std::vector<std::byte> early_input;  // what the client sent behind its GO
 };
 

@@ -13,6 +13,9 @@ void read_security(TableReader& reader, const std::string& path, Config& config)
 // The keys of an [[export]].
 void read_export_security(TableReader& reader, const toml::table& table, ExportConfig& config);
 
+// What the server proves itself with and what it asks of clients, for the log.
+std::string describe(const TlsConfig& tls);
+
 // What only the whole shows. Throws ConfigError.
 void validate_security(const Config& config);
 

@@ -11,6 +11,7 @@
 #include "engine/open_device.h"
 #include "server/log.h"
 #include "server/partition.h"
+#include "server/security_config.h"
 #include "server/version.h"
 
 namespace server {
@@ -71,12 +72,14 @@ std::string describe(const ContainerLimits& container) {
 }
 
 // The address as part of an NBD URI and for nbd-client; a wildcard listens on every address.
-void log_attach_commands(const std::string& listening, const std::string& export_name) {
+void log_attach_commands(const std::string& listening, const std::string& export_name, bool tls) {
+  const auto* const scheme = tls ? "nbds" : "nbd";
+  const auto* const flag = tls ? "-enable-tls " : "";
   if (const auto path = std::string_view(listening); path.starts_with("unix:")) {
     const auto socket = path.substr(5);
-    log::info("  nbd-client -unix {} -N {} /dev/nbd0", socket, export_name);
-    log::info("  nbdinfo 'nbd+unix:///{}?socket={}'", export_name, socket);
-    log::info("  qemu-img info 'nbd+unix:///{}?socket={}'", export_name, socket);
+    log::info("  nbd-client {}-unix {} -N {} /dev/nbd0", flag, socket, export_name);
+    log::info("  nbdinfo '{}+unix:///{}?socket={}'", scheme, export_name, socket);
+    if (!tls) log::info("  qemu-img info 'nbd+unix:///{}?socket={}'", export_name, socket);
     return;
   }
   if (listening.starts_with("vsock:")) {
@@ -88,9 +91,9 @@ void log_attach_commands(const std::string& listening, const std::string& export
   if (host == "0.0.0.0" || host == "[::]") host = "HOST";
   const auto port = listening.substr(colon + 1);
   const auto bare = host.starts_with('[') ? host.substr(1, host.size() - 2) : host;
-  log::info("  nbd-client -N {} {} {} /dev/nbd0", export_name, bare, port);
-  log::info("  nbdinfo nbd://{}:{}/{}", host, port, export_name);
-  log::info("  qemu-img info nbd://{}:{}/{}", host, port, export_name);
+  log::info("  nbd-client {}-N {} {} {} /dev/nbd0", flag, export_name, bare, port);
+  log::info("  nbdinfo {}://{}:{}/{}", scheme, host, port, export_name);
+  if (!tls) log::info("  qemu-img info nbd://{}:{}/{}", host, port, export_name);
 }
 
 }  // namespace
@@ -146,9 +149,13 @@ void Server::announce() const {
               device.size(), format_size(device.size()), device.mode(),
               device.geometry().block_size, device.geometry().read_only ? ", read-only" : "");
   }
+  if (config_.tls.mode != proto::TlsMode::off)
+    log::info("TLS is {}: {}", config_.tls.mode == proto::TlsMode::require ? "required" : "offered",
+              describe(config_.tls));
   for (const auto& listener : listeners_) {
     log::info("listening on {}; attach with", listener->name());
-    log_attach_commands(listener->name(), exports_->all().front()->name());
+    log_attach_commands(listener->name(), exports_->all().front()->name(),
+                        config_.tls.mode == proto::TlsMode::require);
   }
 }
 
@@ -169,7 +176,7 @@ int Server::run() {
   if (config_.stdio) {
     announce();
     workers_.front()->serve(UniqueFd(::dup(STDIN_FILENO)), UniqueFd(::dup(STDOUT_FILENO)),
-                            identify_parent());
+                            identify_standard_input());
   } else {
     for (auto& socket : std::exchange(sockets_, {}))
       listeners_.push_back(std::make_unique<Listener>(

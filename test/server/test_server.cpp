@@ -41,6 +41,8 @@ TestServer::TestServer(const TestServerOptions& options)
   spdlog::set_level(spdlog::level::off);
   auto config = server::ExportConfig{};
   config.name = export_name;
+  config.access = options.access;
+  config.writers_max = options.writers_max;
   auto target = std::make_shared<server::Export>(config, device_, limits_);
   exports_ = std::make_shared<const server::ExportTable>(std::vector{target});
   for (auto index = 0U; index < options.workers; ++index) {
@@ -61,10 +63,19 @@ TestServer::~TestServer() {
 Client TestServer::connect() { return connect_to_worker(next_worker_++ % workers_.size()); }
 
 Client TestServer::connect_to_worker(std::size_t index) {
+  return connect_as(index, {.name = "a test", .host = "a test"});
+}
+
+Client TestServer::connect_from(const std::string& host) {
+  return connect_as(next_worker_++ % workers_.size(),
+                    {.name = host, .host = host, .address = server::parse_ip_address(host)});
+}
+
+Client TestServer::connect_as(std::size_t worker, server::ClientIdentity client) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     throw std::runtime_error("socketpair");
-  workers_.at(index)->serve(server::UniqueFd(ends[0]), server::identify(ends[0]));
+  workers_.at(worker)->serve(server::UniqueFd(ends[0]), std::move(client));
   return Client(server::UniqueFd(ends[1]));
 }
 

@@ -25,6 +25,8 @@ struct TestServerOptions {
   std::uint32_t connections_max = 100;
   engine::FaultPlan faults = {};
   std::chrono::seconds handshake_deadline{10};
+  server::AccessRules access = {};
+  std::uint32_t writers_max = 0;
 };
 
 class TestServer {
@@ -35,6 +37,8 @@ class TestServer {
   // A connected client on the next worker in turn.
   Client connect();
   Client connect_to_worker(std::size_t index);
+  // One who comes from this host, on the next worker in turn.
+  Client connect_from(const std::string& host);
   // Waits until no connection is left.
   void wait_until_idle();
 
@@ -47,6 +51,8 @@ class TestServer {
   static constexpr const char* export_name = "disk";
 
  private:
+  Client connect_as(std::size_t worker, server::ClientIdentity client);
+
   server::asio::io_context io_context_{1};  // outlives the workers, who answer status() there
   server::Limits limits_;
   engine::Faults faults_;

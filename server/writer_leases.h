@@ -1,0 +1,67 @@
+// Which clients may write to an export at the moment: at most so many addresses, each with as many
+// connections as it likes. Any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+namespace server {
+
+class WriterLeases;
+
+// The right to write, of one connection. Given back at its end, or by release().
+class WriterLease {
+ public:
+  WriterLease() = default;
+  WriterLease(WriterLease&& other) noexcept = default;
+  WriterLease& operator=(WriterLease&& other) noexcept {
+    if (this != &other) {
+      release();
+      leases_ = std::move(other.leases_);
+      host_ = std::move(other.host_);
+    }
+    return *this;
+  }
+  ~WriterLease() { release(); }
+
+  explicit operator bool() const noexcept { return leases_ != nullptr; }
+  void release() noexcept;
+
+ private:
+  friend class WriterLeases;
+  WriterLease(std::shared_ptr<WriterLeases> leases, std::string host)
+      : leases_(std::move(leases)), host_(std::move(host)) {}
+
+  std::shared_ptr<WriterLeases> leases_;
+  std::string host_;
+};
+
+class WriterLeases : public std::enable_shared_from_this<WriterLeases> {
+ public:
+  // 0: no bound.
+  explicit WriterLeases(std::uint32_t hosts_max) : hosts_max_(hosts_max) {}
+
+  // `host`: the client's address, without what tells its connections apart. False: as many others
+  // write already.
+  bool available_to(const std::string& host) const;
+  // Nothing where available_to() would have said no.
+  WriterLease take(const std::string& host);
+  // Who writes, for people: "10.0.0.5, 10.0.0.7".
+  std::string holders() const;
+
+ private:
+  friend class WriterLease;
+  bool available(const std::string& host) const;  // with the lock held
+  void give_back(const std::string& host) noexcept;
+
+  mutable std::mutex mutex_;
+  const std::uint32_t hosts_max_;
+  std::map<std::string, std::size_t> connections_by_host_;
+};
+
+}  // namespace server
