@@ -27,6 +27,7 @@ ConnectionStatus Connection::status() const {
   auto status = ConnectionStatus{};
   status.id = arrival_;
   status.peer = transport_ == nullptr ? "" : transport_->peer();
+  status.protection = transport_ == nullptr ? "" : transport_->protection();
   status.export_name = target_->name();
   status.read_only = (rules_.transmission_flags & proto::transmission_flag::read_only) != 0;
   status.age = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - since_);

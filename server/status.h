@@ -64,6 +64,7 @@ struct ExportStatus {
 struct ConnectionStatus {
   std::uint64_t id = 0;  // unique while the process lives
   std::string peer;
+  std::string protection;  // "TLSv1.3, TLS_AES_128_GCM_SHA256"; empty: none
   std::string export_name;
   std::size_t worker = 0;
   bool read_only = false;
