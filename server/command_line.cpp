@@ -27,6 +27,8 @@ struct ServeFlags {
   std::optional<std::uint32_t> connections_max;
   bool stdio = false;
   std::optional<std::string> log_level;
+  std::optional<std::string> user;
+  bool no_sandbox = false;
   std::optional<std::string> tls_mode;
   std::string tls_certificate;
   std::string tls_key;
@@ -81,6 +83,9 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
 }
 
 void add_security(CLI::App& app, ServeFlags& flags) {
+  app.add_option("--user", flags.user, "Become this user when files and sockets are open");
+  app.add_flag("--no-sandbox", flags.no_sandbox,
+               "Keep what serving does not need: running programs, making files, …");
   app.add_option("--tls", flags.tls_mode,
                  "off, allow (clients may use TLS) or require; default: require when a certificate "
                  "or a file of keys is given")
@@ -152,6 +157,8 @@ Config config_of(const ServeFlags& flags) {
   if (flags.memory) config.memory = parse_size(*flags.memory);
   if (flags.connections_max) config.connections_max = *flags.connections_max;
   if (flags.log_level) config.log_level = *flags.log_level;
+  if (flags.user) config.user = *flags.user;
+  if (flags.no_sandbox) config.sandbox = false;
   config.tls = tls_of(flags, std::move(config.tls));
   config.stdio = flags.stdio;
   for (const auto& file : flags.files) config.exports.push_back(export_of(file, flags));

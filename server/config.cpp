@@ -170,7 +170,7 @@ Config read_config(const std::string& path) {
   read_exports(reader, path, config);
   if (const auto* const node = table.get("memory"); node != nullptr)
     reader.checked(*node, "memory", [&] { derive_limits(config); });
-  reader.finish("listen, workers, memory, max_connections, log_level, tls, export");
+  reader.finish("listen, workers, memory, max_connections, log_level, user, sandbox, tls, export");
   return config;
 }
 

@@ -80,7 +80,9 @@ struct Config {
   std::uint32_t connections_max = default_connections_max;
   std::string log_level = "info";
   TlsConfig tls;
-  bool stdio = false;                 // serve one client on standard input and output
+  std::string user;     // to become when everything is open; empty: stay who started the program
+  bool sandbox = true;  // give up what serving does not need
+  bool stdio = false;   // serve one client on standard input and output
   std::vector<ExportConfig> exports;  // the first is the default export
 };
 

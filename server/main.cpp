@@ -7,6 +7,7 @@
 #include "server/command_line.h"
 #include "server/import_config.h"
 #include "server/log.h"
+#include "server/sandbox.h"
 #include "server/server.h"
 
 namespace {
@@ -17,7 +18,9 @@ int serve(const server::Config& config) {
   server::log::start(config.log_level);
   // Clients that vanish are answered by EPIPE, not by the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
+  auto sandbox = server::Sandbox(config);
   auto instance = server::Server(config);
+  sandbox.close();
   return instance.run();
 }
 

@@ -99,6 +99,8 @@ proto::TlsMode parse_tls_mode(std::string_view text) {
 }
 
 void read_security(TableReader& reader, const std::string& path, Config& config) {
+  config.user = reader.take_value<std::string>("user", "the name of a user").value_or("");
+  config.sandbox = reader.take_value<bool>("sandbox", "true or false").value_or(true);
   const auto* const node = reader.take("tls");
   if (node == nullptr) return;
   const auto* const table = node->as_table();

@@ -8,7 +8,7 @@
 
 namespace server {
 
-// The [tls] table.
+// The [tls] table, user and sandbox.
 void read_security(TableReader& reader, const std::string& path, Config& config);
 // The keys of an [[export]].
 void read_export_security(TableReader& reader, const toml::table& table, ExportConfig& config);
