@@ -32,9 +32,10 @@ off_t to_off(std::uint64_t offset) noexcept { return static_cast<off_t>(offset);
 }  // namespace
 
 BackingFile::BackingFile(FileDescriptor direct, FileDescriptor buffered, FileTraits traits,
-                         std::function<void(std::string_view)> report)
+                         std::function<void(std::string_view)> report, FileDescriptor lock)
     : direct_(std::move(direct)),
       buffered_(std::move(buffered)),
+      lock_(std::move(lock)),
       traits_(std::move(traits)),
       report_(std::move(report)),
       can_discard_(traits_.can_discard),

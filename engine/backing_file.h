@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "engine/file_descriptor.h"
 #include "engine/io.h"
@@ -23,8 +24,9 @@ namespace engine {
 // What open_device found out; does not change.
 struct FileTraits {
   std::string path;
-  std::uint64_t window_offset = 0;  // bytes
-  std::uint64_t size = 0;           // bytes: the window's, to the byte
+  std::pair<std::uint64_t, std::uint64_t> identity;  // device and inode; of a block device, itself
+  std::uint64_t window_offset = 0;                   // bytes
+  std::uint64_t size = 0;                            // bytes: the window's, to the byte
   // Below this offset all I/O is direct, from here on (the tail) buffered. Zero in buffered mode.
   // The two meet at a page boundary of the file: a dirty page holding bytes of both would one day
   // write old ones over what direct I/O has put on the disk.
@@ -44,11 +46,13 @@ struct FileTraits {
 
 class BackingFile {
  public:
-  // `direct` is empty in buffered mode.
+  // `direct` is empty in buffered mode. `lock`: what holds the lock of the file, if that is not
+  // `buffered`.
   BackingFile(FileDescriptor direct, FileDescriptor buffered, FileTraits traits,
-              std::function<void(std::string_view)> report);
+              std::function<void(std::string_view)> report, FileDescriptor lock = {});
 
   const FileTraits& traits() const noexcept { return traits_; }
+  int lock_fd() const noexcept { return lock_ ? lock_.get() : buffered_.get(); }
   bool has_tail() const noexcept { return traits_.aligned_size < traits_.size; }
   bool in_tail(std::uint64_t offset) const noexcept { return offset >= traits_.aligned_size; }
   int fd_for(std::uint64_t offset) const noexcept {
@@ -108,6 +112,7 @@ class BackingFile {
 
   const FileDescriptor direct_;
   const FileDescriptor buffered_;
+  const FileDescriptor lock_;
   const FileTraits traits_;
   const std::function<void(std::string_view)> report_;
   SyncOverlap overlap_;  // of syncs through buffered_

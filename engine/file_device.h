@@ -28,6 +28,7 @@ class FileDevice final : public BlockDevice {
   std::unique_ptr<IoQueue> make_queue(std::size_t depth_max) override;
   int sync() noexcept override { return file_->sync(); }
   int sync_error() const noexcept override { return file_->sync_error(); }
+  const BackingFile& file() const noexcept { return *file_; }
 
  private:
   bool is_direct() const noexcept { return geometry_.block_size > 1; }

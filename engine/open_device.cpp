@@ -185,10 +185,16 @@ std::uint64_t aligned_size(const Direct& direct, const struct stat& status, std:
   return end > offset ? end - offset : 0;
 }
 
+std::pair<std::uint64_t, std::uint64_t> identity_of(const struct stat& status) {
+  if (S_ISBLK(status.st_mode)) return {status.st_rdev, 0};
+  return {status.st_dev, status.st_ino};
+}
+
 FileTraits make_traits(const DeviceOptions& options, const Direct& direct, int buffered_fd,
                        const struct stat& status, std::uint64_t size) {
   FileTraits traits;
   traits.path = options.path;
+  traits.identity = identity_of(status);
   traits.window_offset = options.offset;
   traits.size = size;
   traits.aligned_size = aligned_size(direct, status, options.offset, size);
@@ -216,10 +222,37 @@ Geometry make_geometry(const DeviceOptions& options, const Direct& direct, const
                   .can_report_extents = !traits.block_device};
 }
 
+// Takes the lock from the predecessors that have one on this file. False: it belongs to somebody
+// else, too. `taken` is what holds it then; empty: `fd`.
+bool take_over_lock(int fd, const struct flock& lock, const FileTraits& traits,
+                    const DeviceOptions& options, FileDescriptor& taken) {
+  for (const auto& entry : options.predecessors) {
+    const auto* const device = dynamic_cast<const FileDevice*>(entry.get());
+    if (device == nullptr || device->file().traits().identity != traits.identity) continue;
+    const int held_by = device->file().lock_fd();
+    if (device->geometry().read_only && !options.read_only) {
+      // A shared lock cannot become an exclusive one: its file is open for reading only.
+      struct flock none = lock;
+      none.l_type = F_UNLCK;
+      ::fcntl(held_by, F_OFD_SETLK, &none);
+      if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return true;
+      none.l_type = F_RDLCK;
+      ::fcntl(held_by, F_OFD_SETLK, &none);
+      continue;
+    }
+    // The lock belongs to the open file, which lives on in the duplicate.
+    auto duplicate = FileDescriptor(::fcntl(held_by, F_DUPFD_CLOEXEC, 0));
+    if (!duplicate || ::fcntl(duplicate.get(), F_OFD_SETLK, &lock) != 0) continue;
+    taken = std::move(duplicate);
+    return true;
+  }
+  return false;
+}
+
 // Keeps others off the window. Bytes that are written through the page cache are locked by whole
 // pages, so that no second window has direct I/O in one of them. A window without a size reaches as
-// far as the file ever may.
-void lock_window(int fd, const FileTraits& traits, const DeviceOptions& options) {
+// far as the file ever may. Returns what holds the lock, if it is not `fd`.
+FileDescriptor lock_window(int fd, const FileTraits& traits, const DeviceOptions& options) {
   const auto page = page_size();
   const bool direct = traits.aligned_size > 0;
   const bool tail = traits.aligned_size < traits.size;
@@ -230,8 +263,10 @@ void lock_window(int fd, const FileTraits& traits, const DeviceOptions& options)
   lock.l_whence = SEEK_SET;
   lock.l_start = static_cast<off_t>(begin);
   if (options.size) lock.l_len = static_cast<off_t>((tail ? round_up(end, page) : end) - begin);
-  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return;
+  FileDescriptor taken;
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return taken;
   const int error = errno;
+  if (take_over_lock(fd, lock, traits, options, taken)) return taken;
   if (error != EAGAIN && error != EACCES)
     refuse(options, "cannot lock it: {}; set lock = false to serve it without",
            std::strerror(error));
@@ -262,8 +297,9 @@ std::shared_ptr<BlockDevice> open_device(const DeviceOptions& options, BlockingP
   const auto size = window_size(whole, options);
   auto direct = choose_mode(options, status, whole);
   auto traits = make_traits(options, direct, buffered.get(), status, size);
+  FileDescriptor lock;
   if (options.lock) {
-    lock_window(buffered.get(), traits, options);
+    lock = lock_window(buffered.get(), traits, options);
     // Whoever had the lock until now may have changed it.
     if (file_size(buffered.get(), status_of(buffered.get(), options), options) != whole)
       refuse(options, "its size is changing; try again when that has come to its end");
@@ -274,10 +310,17 @@ std::shared_ptr<BlockDevice> open_device(const DeviceOptions& options, BlockingP
 
   const auto geometry = make_geometry(options, direct, traits, status);
   auto file = std::make_unique<BackingFile>(std::move(direct.file), std::move(buffered),
-                                            std::move(traits), options.report);
+                                            std::move(traits), options.report, std::move(lock));
   // Zeroing less than the file system's blocks is no cheaper than writing them: hence the preferred
   // size.
   return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size, pool);
+}
+
+bool on_same_file(const BlockDevice& one, const BlockDevice& other) noexcept {
+  const auto* const first = dynamic_cast<const FileDevice*>(&one);
+  const auto* const second = dynamic_cast<const FileDevice*>(&other);
+  return first != nullptr && second != nullptr &&
+         first->file().traits().identity == second->file().traits().identity;
 }
 
 }  // namespace engine

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/block_device.h"
 
@@ -28,6 +29,9 @@ struct DeviceOptions {
   std::uint64_t offset = 0;  // bytes into the file where the window begins; multiple of the block
                              // size in direct mode
   std::optional<std::uint64_t> size = {};  // bytes of the window; nothing: up to the file's end
+  // Devices of this process that give way to the new one. Their locks of the same file are no
+  // obstacle: they pass over to it.
+  std::vector<std::shared_ptr<BlockDevice>> predecessors = {};
   bool lock = true;  // hold an open-file-description lock: shared when read-only, else exclusive
   // One line for people about something that happened to the device later on (a file that shrank, a
   // failed sync). Called from any thread; must not block for long.
@@ -51,5 +55,8 @@ class OpenError : public std::runtime_error {
 // Throws OpenError or std::runtime_error whose message says what was tried, on what, why it failed
 // and what to do. The pool outlives the device.
 std::shared_ptr<BlockDevice> open_device(const DeviceOptions& options, BlockingPool& pool);
+
+// Whether both are windows into one file or block device.
+bool on_same_file(const BlockDevice& one, const BlockDevice& other) noexcept;
 
 }  // namespace engine

@@ -16,22 +16,27 @@ namespace server {
 struct NetworkPattern {
   IpAddress address;
   unsigned prefix_length = 0;  // bits
+  bool operator==(const NetworkPattern&) const = default;
 };
 // "cert:CN=node-*,O=Example": each attribute must be in the client's certificate, its whole value
 // matching; of several with the same name any one will do.
 struct CertificatePattern {
   std::vector<CertificateName> names;
+  bool operator==(const CertificatePattern&) const = default;
 };
 // "psk:backup-*"
 struct PskPattern {
   std::string user;
+  bool operator==(const PskPattern&) const = default;
 };
 // "uid:1000" and "gid:100", of the process at the other end of a Unix socket.
 struct UserPattern {
   uid_t user = 0;
+  bool operator==(const UserPattern&) const = default;
 };
 struct GroupPattern {
   gid_t group = 0;
+  bool operator==(const GroupPattern&) const = default;
 };
 
 using ClientPattern =
@@ -52,6 +57,8 @@ struct AccessRules {
   // One of the patterns of `allow` matches.
   bool may_use(const ClientIdentity& client) const;
   bool may_write(const ClientIdentity& client) const;
+
+  bool operator==(const AccessRules&) const = default;
 };
 
 }  // namespace server

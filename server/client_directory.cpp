@@ -39,7 +39,7 @@ std::shared_ptr<Export> ClientDirectory::usable(std::string_view name) const {
 }
 
 bool ClientDirectory::may_write(const Export& target) const {
-  return !target.device().geometry().read_only && target.config().access.may_write(client_);
+  return !target.device()->geometry().read_only && target.config().access.may_write(client_);
 }
 
 }  // namespace server

@@ -17,8 +17,9 @@ namespace server {
 
 class ClientDirectory final : public proto::ExportDirectory {
  public:
-  ClientDirectory(std::shared_ptr<const ExportTable> exports, ClientIdentity client)
-      : exports_(std::move(exports)), client_(std::move(client)) {}
+  // `exports` outlives it, and may become another table between two calls.
+  ClientDirectory(const std::shared_ptr<const ExportTable>& exports, ClientIdentity client)
+      : exports_(exports), client_(std::move(client)) {}
 
   // TLS has told more of the client.
   void set_client(ClientIdentity client) { client_ = std::move(client); }
@@ -35,7 +36,7 @@ class ClientDirectory final : public proto::ExportDirectory {
   std::shared_ptr<Export> usable(std::string_view name) const;
   bool may_write(const Export& target) const;
 
-  const std::shared_ptr<const ExportTable> exports_;
+  const std::shared_ptr<const ExportTable>& exports_;
   ClientIdentity client_;
   std::shared_ptr<Export> chosen_;
   WriterLease lease_;

@@ -33,6 +33,8 @@ struct LocalProcess {
 struct CertificateName {
   std::string attribute;
   std::string value;
+
+  bool operator==(const CertificateName&) const = default;
 };
 
 struct ClientIdentity {

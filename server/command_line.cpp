@@ -193,7 +193,9 @@ std::variant<Serve, CheckConfig, ImportConfig, Exit> parse_command_line(int argc
   }
   if (check_config->parsed()) return check;
   if (import_config->parsed()) return importing;
-  return Serve{config_of(flags)};
+  auto serving = Serve{.config = config_of(flags), .reread = {}};
+  if (!flags.config_path.empty()) serving.reread = [flags] { return config_of(flags); };
+  return serving;
 }
 
 }  // namespace server

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -13,6 +14,8 @@ namespace server {
 
 struct Serve {
   Config config;
+  // Reads the file again, with the same flags before it; absent without a file. Throws ConfigError.
+  std::function<Config()> reread;
 };
 struct CheckConfig {
   std::string path;

@@ -113,6 +113,12 @@ std::string Places::at_place(std::string_view key, std::string_view message) con
                                : fmt::format("{}: {}", place->second, message);
 }
 
+bool has_same_device(const ExportConfig& one, const ExportConfig& other) {
+  return one.path == other.path && one.read_only == other.read_only && one.offset == other.offset &&
+         one.size == other.size && one.partition == other.partition &&
+         one.direct_io == other.direct_io && one.lock == other.lock;
+}
+
 std::uint64_t parse_size(std::string_view text) {
   constexpr std::string_view suffixes = "KMGTP";
   std::uint64_t value = 0;

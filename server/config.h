@@ -30,6 +30,9 @@ struct Places {
 
   // `message` behind the place of `key`, where there is one.
   std::string at_place(std::string_view key, std::string_view message) const;
+
+  // Where a key stands makes no difference.
+  bool operator==(const Places&) const noexcept { return true; }
 };
 
 struct TlsConfig {
@@ -64,7 +67,13 @@ struct ExportConfig {
   std::string at_place(std::string_view key, std::string_view message) const {
     return places.at_place(key, message);
   }
+
+  // Whether both say the same, wherever they say it.
+  bool operator==(const ExportConfig&) const = default;
 };
+
+// Whether a device opened for one serves the other as well.
+bool has_same_device(const ExportConfig& one, const ExportConfig& other);
 
 inline constexpr std::string_view default_listen_address = "127.0.0.1:10809";
 inline constexpr std::uint64_t default_memory = 64U << 20;  // bytes; less in a small container

@@ -37,7 +37,7 @@ Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Han
       queue_(worker.queue_of(*target_)),
       lease_(std::move(handshake.lease)),
       rules_(rules_of(handshake.negotiated)),
-      block_size_(target_->device().geometry().block_size),
+      block_size_(queue_.device->geometry().block_size),
       since_(Clock::now()),
       received_at_(since_),
       early_input_(std::move(handshake.early_input)) {}

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "proto/negotiation.h"
+#include "server/export_queue.h"
 #include "server/handshake.h"
 #include "server/receive_buffer.h"
 #include "server/reply_queue.h"
@@ -25,7 +26,6 @@
 namespace server {
 
 class Worker;
-struct ExportQueue;
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
@@ -46,6 +46,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void abandon(std::string_view reason) noexcept;
 
   const Export& target() const noexcept { return *target_; }
+  ExportQueue& queue() const noexcept { return queue_; }
   // The client has closed its side, perhaps with requests still unread.
   bool client_is_gone() const noexcept;
   // Its handshake was over first; an order over all workers. Any thread.

@@ -53,7 +53,7 @@ void Connection::note_error(Request& whole, std::int64_t result) noexcept {
     whole.error_text = text_of(error);
   }
   const auto syncs = whole.header.command == proto::Command::flush || whole.fua;
-  if (syncs && target_->device().sync_error() != 0) queue_.metrics.sync_failures.add(1);
+  if (syncs && queue_.device->sync_error() != 0) queue_.metrics.sync_failures.add(1);
   if (error == proto::Error::not_supported) return;  // the quick "no" that FAST_ZERO asks for
   if (const auto silenced = target_->error_log().admit())
     log::error("export \"{}\": {} of {} bytes at {} failed: {}{}", target_->name(),

@@ -6,12 +6,22 @@
 namespace server {
 
 Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
-               const Limits& limits)
+               const Limits& limits, std::vector<std::weak_ptr<const Export>> replaces)
     : config_(std::move(config)),
       device_(std::move(device)),
       payload_length_max_(limits.payload_length_max),
+      replaces_(std::move(replaces)),
       writers_(std::make_shared<WriterLeases>(config_.writers_max)),
       metrics_(limits.workers) {}
+
+bool Export::replaces(const Export& other) const noexcept {
+  return std::ranges::any_of(replaces_,
+                             [&](const auto& entry) { return entry.lock().get() == &other; });
+}
+
+void Export::share_with(const Export& other) noexcept {
+  if (config_.writers_max == other.config_.writers_max) writers_ = other.writers_;
+}
 
 proto::ExportDescription Export::describe(bool writable) const {
   namespace flag = proto::transmission_flag;

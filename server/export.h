@@ -22,14 +22,22 @@ namespace server {
 
 class Export {
  public:
-  Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device, const Limits& limits);
+  // `replaces`: exports whose clients must have gone before this one's are served, because both
+  // work on one file in different ways.
+  Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device, const Limits& limits,
+         std::vector<std::weak_ptr<const Export>> replaces = {});
 
   const std::string& name() const noexcept { return config_.name; }
   const ExportConfig& config() const noexcept { return config_; }
-  engine::BlockDevice& device() const noexcept { return *device_; }
+  const std::shared_ptr<engine::BlockDevice>& device() const noexcept { return device_; }
+  const std::vector<std::weak_ptr<const Export>>& replaces() const noexcept { return replaces_; }
+  bool replaces(const Export& other) const noexcept;
 
   // For the negotiation with a client that may write or not, with the size of this moment.
   proto::ExportDescription describe(bool writable = true) const;
+
+  // Before anybody uses it: those who write to `other`, which has the same device, count here, too.
+  void share_with(const Export& other) noexcept;
 
   WriterLeases& writers() const noexcept { return *writers_; }
 
@@ -44,11 +52,13 @@ class Export {
   const ExportConfig config_;
   const std::shared_ptr<engine::BlockDevice> device_;
   const std::uint32_t payload_length_max_;  // bytes
-  const std::shared_ptr<WriterLeases> writers_;
+  const std::vector<std::weak_ptr<const Export>> replaces_;
+  std::shared_ptr<WriterLeases> writers_;
   log::RateLimit error_log_;
   std::vector<ExportMetrics> metrics_;  // never grows
 };
 
+// Immutable: a change of the configuration makes another table.
 class ExportTable {
  public:
   explicit ExportTable(std::vector<std::shared_ptr<Export>> exports)

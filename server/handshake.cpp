@@ -73,11 +73,11 @@ bool within_limits(const proto::Negotiation& negotiation, const Transport& trans
 }  // namespace
 
 Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
-                                                std::shared_ptr<const ExportTable> exports,
+                                                const std::shared_ptr<const ExportTable>& exports,
                                                 const Limits& limits,
                                                 std::shared_ptr<const TlsCredentials> tls) {
   using Next = proto::Negotiation::Next;
-  auto directory = ClientDirectory(std::move(exports), transport->client());
+  auto directory = ClientDirectory(exports, transport->client());
   auto negotiation = proto::Negotiation(directory, tls ? tls->mode() : proto::TlsMode::off);
   auto output = proto::Negotiation::greeting();
   auto input = std::array<std::byte, 4096>{};

@@ -22,11 +22,12 @@ struct Handshake {
   std::vector<std::byte> early_input;  // what the client sent behind its GO
 };
 
-// Runs until the client has chosen an export, or nothing when the connection is to be closed.
-// Whoever calls it enforces the deadline by closing the transport, which ends it. STARTTLS replaces
-// the transport. `tls`: nullptr where there is none. The arguments outlive the coroutine.
+// Runs until the client has chosen an export, or nothing when the connection is to be closed. The
+// client chooses from what `exports` is at each moment. Whoever calls it enforces the deadline by
+// closing the transport, which ends it. STARTTLS replaces the transport. `tls`: nullptr where there
+// is none. The arguments outlive the coroutine.
 Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
-                                                std::shared_ptr<const ExportTable> exports,
+                                                const std::shared_ptr<const ExportTable>& exports,
                                                 const Limits& limits,
                                                 std::shared_ptr<const TlsCredentials> tls);
 

@@ -20,8 +20,10 @@ void start(const std::string& level) {
                                                                : "%Y-%m-%d %H:%M:%S.%e %^%l%$: %v");
   logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(std::move(logger));
-  spdlog::set_level(spdlog::level::from_str(level));
+  set_level(level);
 }
+
+void set_level(const std::string& level) { spdlog::set_level(spdlog::level::from_str(level)); }
 
 bool is_level(std::string_view level) { return std::ranges::find(levels, level) != levels.end(); }
 

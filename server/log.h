@@ -18,6 +18,9 @@ namespace server::log {
 // itself.
 void start(const std::string& level);
 
+// Any thread. `level` as above.
+void set_level(const std::string& level);
+
 bool is_level(std::string_view level);
 
 using spdlog::debug;

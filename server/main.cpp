@@ -14,12 +14,12 @@ namespace {
 
 constexpr int exit_status_refused = 1;
 
-int serve(const server::Config& config) {
-  server::log::start(config.log_level);
+int serve(const server::Serve& serving) {
+  server::log::start(serving.config.log_level);
   // Clients that vanish are answered by EPIPE, not by the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
-  auto sandbox = server::Sandbox(config);
-  auto instance = server::Server(config);
+  auto sandbox = server::Sandbox(serving.config);
+  auto instance = server::Server(serving.config, serving.reread);
   sandbox.close();
   return instance.run();
 }
@@ -42,8 +42,7 @@ int import_config(const std::string& path) {
 int main(int argc, char** argv) {
   try {
     const auto command = server::parse_command_line(argc, argv);
-    if (const auto* const serving = std::get_if<server::Serve>(&command))
-      return serve(serving->config);
+    if (const auto* const serving = std::get_if<server::Serve>(&command)) return serve(*serving);
     if (const auto* const checking = std::get_if<server::CheckConfig>(&command))
       return check_config(checking->path);
     if (const auto* const importing = std::get_if<server::ImportConfig>(&command))

@@ -8,9 +8,8 @@
 #include <cstring>
 #include <utility>
 
-#include "engine/open_device.h"
+#include "server/export_changes.h"
 #include "server/log.h"
-#include "server/partition.h"
 #include "server/security_config.h"
 #include "server/version.h"
 
@@ -29,36 +28,6 @@ std::string format_size(std::uint64_t bytes) {
     suffix = suffixes.substr(index, 1);
   }
   return suffix == "B" ? fmt::format("{} B", bytes) : fmt::format("{:.4g} {}iB", value, suffix);
-}
-
-std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& config,
-                                                        engine::BlockingPool& pool) {
-  auto options = engine::DeviceOptions{};
-  options.path = config.path;
-  options.read_only = config.read_only;
-  options.direct_io = config.direct_io;
-  options.offset = config.offset;
-  options.size = config.size;
-  options.lock = config.lock;
-  try {
-    if (!config.partition.empty()) {
-      const auto partition = find_partition(config.path, config.partition);
-      options.offset = partition.offset;
-      options.size = partition.size;
-    }
-  } catch (const PartitionError& error) {
-    throw ConfigError(
-        config.at_place("partition", fmt::format("export \"{}\": {}", config.name, error.what())));
-  }
-  options.report = [name = config.name](std::string_view event) {
-    log::warn("export \"{}\": {}", name, event);
-  };
-  try {
-    return engine::open_device(options, pool);
-  } catch (const engine::OpenError& error) {
-    throw ConfigError(config.at_place(error.option(),
-                                      fmt::format("export \"{}\": {}", config.name, error.what())));
-  }
 }
 
 std::string describe(const ContainerLimits& container) {
@@ -98,51 +67,44 @@ void log_attach_commands(const std::string& listening, const std::string& export
 
 }  // namespace
 
-Server::Server(Config config)
+Server::Server(Config config, std::function<Config()> reread)
     : config_(std::move(config)),
+      reread_(std::move(reread)),
       limits_(derive_limits(config_)),
+      io_context_(1),
       blocking_pool_(blocking_threads),
       tls_(std::make_shared<TlsContext>(config_.tls)),
-      io_context_(1),
-      signals_(io_context_, SIGTERM, SIGINT) {
-  open_exports();
+      exports_(limits_, io_context_, blocking_pool_, workers_),
+      signals_(io_context_, SIGTERM, SIGINT),
+      reload_signal_(io_context_) {
+  // Without a file to read again, SIGHUP keeps its usual meaning: the terminal has gone.
+  if (reread_) reload_signal_.add(SIGHUP);
+  exports_.open(config_.exports);
   make_workers();
   if (!config_.stdio) open_sockets();
 }
 
 Server::~Server() = default;
 
-void Server::open_exports() {
-  auto exports = std::vector<std::shared_ptr<Export>>{};
-  for (const auto& entry : config_.exports) {
-    auto device = open_export_device(entry, blocking_pool_);
-    exports.push_back(std::make_shared<Export>(entry, std::move(device), limits_));
-  }
-  exports_ = std::make_shared<const ExportTable>(std::move(exports));
-}
-
 void Server::make_workers() {
-  for (auto index = 0U; index < limits_.workers; ++index) {
-    auto& worker =
-        *workers_.emplace_back(std::make_unique<Worker>(limits_, exports_, workers_, tls_));
-    for (const auto& target : exports_->all()) worker.add_export(*target);
-  }
+  for (auto index = 0U; index < limits_.workers; ++index)
+    exports_.connect(*workers_.emplace_back(
+        std::make_unique<Worker>(limits_, exports_.table(), workers_, tls_)));
 }
 
 void Server::open_sockets() {
-  sockets_ = take_passed_sockets();
-  auto addresses = config_.listen;
-  if (addresses.empty() && sockets_.empty()) addresses.emplace_back(default_listen_address);
-  for (const auto& address : addresses)
-    for (auto& socket : open_listening_sockets(address)) sockets_.push_back(std::move(socket));
+  for (auto& socket : take_passed_sockets()) sockets_.push_back({"", std::move(socket)});
+  for (const auto& address : wanted_addresses(config_))
+    for (auto& socket : open_listening_sockets(address))
+      sockets_.push_back({address, std::move(socket)});
 }
 
 void Server::announce() const {
   log::info("loopnbd {}, {} worker{}, {} for data in flight{}", version, limits_.workers,
             limits_.workers == 1 ? "" : "s", format_size(limits_.memory),
             describe(limits_.container));
-  for (const auto& entry : exports_->all()) {
-    const auto& device = entry->device();
+  for (const auto& entry : exports_.table()->all()) {
+    const auto& device = *entry->device();
     const auto& partition = entry->config().partition;
     log::info("export \"{}\": {}{}{}, {} bytes ({}), {} I/O, block size {}{}", entry->name(),
               entry->config().path, partition.empty() ? "" : ", partition ", partition,
@@ -152,14 +114,14 @@ void Server::announce() const {
   if (config_.tls.mode != proto::TlsMode::off)
     log::info("TLS is {}: {}", config_.tls.mode == proto::TlsMode::require ? "required" : "offered",
               describe(config_.tls));
-  for (const auto& listener : listeners_) {
+  for (const auto& [address, listener] : listeners_) {
     log::info("listening on {}; attach with", listener->name());
-    log_attach_commands(listener->name(), exports_->all().front()->name(),
+    log_attach_commands(listener->name(), exports_.table()->all().front()->name(),
                         config_.tls.mode == proto::TlsMode::require);
   }
 }
 
-int Server::run() {
+void Server::catch_signals() {
   signals_.async_wait([this](const boost::system::error_code& cancelled, int number) {
     if (cancelled) return;
     signals_.async_wait([](const boost::system::error_code& again_cancelled, int again) {
@@ -170,6 +132,11 @@ int Server::run() {
     });
     stop(::strsignal(number));
   });
+  if (reread_) reload_on_signal();
+}
+
+int Server::run() {
+  catch_signals();
   for (auto& worker : workers_)
     worker->on_idle([this] { asio::post(io_context_, [this] { stop_if_idle(); }); });
   for (auto& worker : workers_) worker->start();
@@ -178,17 +145,15 @@ int Server::run() {
     workers_.front()->serve(UniqueFd(::dup(STDIN_FILENO)), UniqueFd(::dup(STDOUT_FILENO)),
                             identify_standard_input());
   } else {
-    for (auto& socket : std::exchange(sockets_, {}))
-      listeners_.push_back(std::make_unique<Listener>(
-          io_context_, std::move(socket), [this](UniqueFd socket_fd, ClientIdentity client) {
-            serve(std::move(socket_fd), std::move(client));
-          }));
+    listen(std::exchange(sockets_, {}));
     announce();
   }
   io_context_.run();
   for (auto& worker : workers_) worker->stop();
   for (auto& worker : workers_) worker->join();
-  return sync_exports();
+  const auto synced = exports_.sync_all();
+  log::info("ended");
+  return synced ? 0 : exit_status_sync_failed;
 }
 
 void Server::serve(UniqueFd socket, ClientIdentity client) {
@@ -221,30 +186,16 @@ void Server::stop_if_idle() {
 }
 
 Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
-  auto status = co_await gather_status(io_context_, exports_, workers_, deadline);
+  auto status = co_await gather_status(io_context_, exports_.table(), workers_, deadline);
   status.version = version;
   status.start_time_seconds =
       std::chrono::duration_cast<std::chrono::seconds>(start_time_.time_since_epoch()).count();
   status.uptime = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start_);
   status.listening = !listeners_.empty();
   status.draining = stopping_;
-  for (const auto& listener : listeners_) status.listen.push_back(listener->name());
+  for (const auto& [address, listener] : listeners_) status.listen.push_back(listener->name());
   status.connections_max = limits_.connections_max;
   co_return status;
-}
-
-int Server::sync_exports() {
-  auto status = 0;
-  for (const auto& entry : exports_->all()) {
-    if (entry->device().geometry().read_only) continue;
-    const auto result = entry->device().sync();
-    if (result == 0) continue;
-    log::error("export \"{}\": the last sync failed: {}; data that was acknowledged may be lost",
-               entry->name(), std::strerror(-result));
-    status = exit_status_sync_failed;
-  }
-  log::info("ended");
-  return status;
 }
 
 void check(const Config& config) {

@@ -4,15 +4,17 @@
 
 #include <boost/asio/signal_set.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "engine/blocking_pool.h"
 #include "server/asio.h"
 #include "server/config.h"
-#include "server/export.h"
 #include "server/limits.h"
 #include "server/listener.h"
+#include "server/live_exports.h"
 #include "server/status.h"
 #include "server/worker.h"
 
@@ -21,8 +23,8 @@ namespace server {
 class Server {
  public:
   // Opens everything; serves nothing yet. Throws ConfigError or std::runtime_error with a message
-  // for people.
-  explicit Server(Config config);
+  // for people. `reread` gives the configuration of the moment; absent: there is no file to read.
+  explicit Server(Config config, std::function<Config()> reread = {});
   ~Server();
 
   // Serves until SIGTERM or SIGINT, or until the one client of --stdio has gone; then finishes what
@@ -33,28 +35,55 @@ class Server {
   // What it is doing now; on the calling thread of run(). Workers that do not answer within
   // `deadline` are said not to.
   Awaitable<ServerStatus> status(std::chrono::milliseconds deadline);
+  // What a reload has done, or would have to be restarted for.
+  struct Reloaded {
+    ChangedNames exports;
+    std::vector<std::string> need_restart;  // keys whose new values are not in use
+  };
+  // Reads the configuration again and makes it the one in use; the accepting thread. Throws with a
+  // message for people when it is not valid or something cannot be opened: then nothing has
+  // changed.
+  Awaitable<Reloaded> reload(Departure departure);
 
  private:
-  void open_exports();
+  // A listener and the address that the configuration gives for it; empty: a passed socket.
+  struct Listening {
+    std::string address;
+    std::unique_ptr<Listener> listener;
+  };
+  struct OpenSocket {
+    std::string address;
+    ListeningSocket socket;
+  };
+
   void open_sockets();
   void make_workers();
   void serve(UniqueFd socket, ClientIdentity client);
+  void catch_signals();
+  void reload_on_signal();
+  Awaitable<void> reload_and_report();
+  void listen(std::vector<OpenSocket> sockets);
+  std::vector<OpenSocket> open_new_sockets(const Config& config) const;
+  void replace_listeners(const Config& config, std::vector<OpenSocket> opened);
+  std::vector<std::string> wanted_addresses(const Config& config) const;
   void stop(const char* reason);
   void stop_if_idle();
-  int sync_exports();
   void announce() const;
 
-  const Config config_;
+  Config config_;
+  const std::function<Config()> reread_;
   const Limits limits_;
+  asio::io_context io_context_;         // outlives all that reports to the accepting thread
   engine::BlockingPool blocking_pool_;  // outlives the devices
   const std::shared_ptr<TlsContext> tls_;
-  std::shared_ptr<const ExportTable> exports_;
-  std::vector<ListeningSocket> sockets_;  // until run()
   Workers workers_;
-  asio::io_context io_context_;
+  LiveExports exports_;
+  std::vector<OpenSocket> sockets_;  // until run()
   asio::signal_set signals_;  // before anything listens, so that no signal is lost in between
-  std::vector<std::unique_ptr<Listener>> listeners_;
+  asio::signal_set reload_signal_;
+  std::vector<Listening> listeners_;
   log::RateLimit limit_log_;
+  bool reloading_ = false;
   bool stopping_ = false;
   const std::chrono::system_clock::time_point start_time_ = std::chrono::system_clock::now();
   const Clock::time_point start_ = Clock::now();

@@ -107,7 +107,7 @@ std::uint64_t ServerStatus::memory_budget() const noexcept {
 }
 
 ExportStatus status_of(const Export& target) {
-  const auto& device = target.device();
+  const auto& device = *target.device();
   auto status = ExportStatus{};
   status.name = target.name();
   status.path = target.config().path;

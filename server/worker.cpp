@@ -14,12 +14,6 @@ constexpr auto rounds_max = 8;
 
 }  // namespace
 
-ExportQueue::ExportQueue(asio::io_context& io_context, std::unique_ptr<engine::IoQueue> io_queue,
-                         ExportMetrics& counters)
-    : queue(std::move(io_queue)), metrics(counters), wakeup(io_context, queue->wakeup_fd()) {}
-
-ExportQueue::~ExportQueue() { wakeup.release(); }
-
 Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers,
                std::shared_ptr<const TlsContext> tls)
     : limits_(limits),
@@ -31,18 +25,17 @@ Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports,
       requests_(std::max<std::size_t>(1024, limits.memory_per_worker / engine::buffer_size_min)),
       io_context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       work_(asio::make_work_guard(io_context_)),
-      departure_(io_context_, Timer::time_point::max()),
-      drain_deadline_(io_context_) {}
+      departure_(io_context_, Timer::time_point::max()) {}
 
 Worker::~Worker() {
   stop();
   join();
 }
 
-void Worker::add_export(Export& target) {
-  queues_.emplace(&target, std::make_unique<ExportQueue>(
-                               io_context_, target.device().make_queue(limits_.queue_depth),
-                               target.metrics()[index_]));
+void Worker::add_export(const std::shared_ptr<Export>& target) {
+  auto queue = make_queue(target, limits_.queue_depth);
+  queues_.emplace(target.get(),
+                  std::make_unique<ExportQueue>(io_context_, std::move(queue), index_));
 }
 
 void Worker::start() {
@@ -202,7 +195,7 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
       co_await shake_hands(visitor->transport, exports_, limits_, std::move(credentials));
   visitor->deadline.cancel();
   leave(*visitor);
-  if (!handshake || draining_) {
+  if (!handshake || draining_ || !offers(*handshake->target)) {
     metrics_.handshakes_failed.add(1);
     log::debug("{}: closed", visitor->transport->peer());
     visitor->transport.reset();
@@ -212,7 +205,8 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
   auto connection =
       std::make_shared<Connection>(*this, std::move(visitor->transport), std::move(*handshake));
   connections_.push_back(connection);
-  queue_of(connection->target()).metrics.connections_begun.add(1);
+  connection->queue().metrics.connections_begun.add(1);
+  ++connection->queue().connection_count;
   co_await begin_transmission(std::move(connection));
 }
 
@@ -229,10 +223,14 @@ Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connectio
 Awaitable<void> Worker::wait_for_dead_predecessors(std::shared_ptr<const Connection> newcomer) {
   // Predecessors only: two that wait here with their clients gone would wait for each other.
   auto dead = std::vector<std::shared_ptr<Connection>>{};
-  for (const auto& connection : connections_)
-    if (&connection->target() == &newcomer->target() && connection->precedes(*newcomer) &&
-        connection->client_is_gone())
+  const auto& target = newcomer->target();
+  for (const auto& connection : connections_) {
+    if (!connection->precedes(*newcomer)) continue;
+    // A changed export may share the device with the one it has taken the place of.
+    if (connection->target().device() == target.device() ? connection->client_is_gone()
+                                                         : target.replaces(connection->target()))
       dead.push_back(connection);
+  }
   if (dead.empty()) co_return;
   auto deadline = Timer(io_context_, limits_.fence_deadline);
   deadline.async_wait([dead](const boost::system::error_code& cancelled) {
@@ -249,7 +247,8 @@ void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport
       std::ranges::find(connections_, &connection, [](const auto& entry) { return entry.get(); });
   graveyard_.push_back(std::move(*place));
   connections_.erase(place);
-  queue_of(connection.target()).metrics.connections_ended.add(1);
+  connection.queue().metrics.connections_ended.add(1);
+  --connection.queue().connection_count;
   std::erase(scheduled_, &connection);
   std::erase(waiting_for_resources_, &connection);
   if (transport == nullptr) return count_departure();
@@ -267,22 +266,9 @@ Awaitable<void> Worker::see_off(std::shared_ptr<Visitor> visitor) {
   count_departure();
 }
 
-void Worker::bury() { graveyard_.clear(); }
-
-void Worker::drain() {
-  asio::post(io_context_, [this] {
-    draining_ = true;
-    for (const auto& visitor : visitors_) visitor->transport->close();
-    const auto connections = connections_;  // end_input() may remove some
-    for (const auto& connection : connections) connection->end_input();
-    drain_deadline_.expires_after(limits_.drain_deadline);
-    drain_deadline_.async_wait([this](const boost::system::error_code& cancelled) {
-      if (cancelled) return;
-      const auto remaining = connections_;
-      for (const auto& connection : remaining)
-        connection->abandon("it did not read its replies in time");
-    });
-  });
+void Worker::bury() {
+  graveyard_.clear();
+  if (!retired_queues_.empty()) release_retired();
 }
 
 }  // namespace server

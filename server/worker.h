@@ -20,6 +20,7 @@
 #include "server/asio.h"
 #include "server/connection.h"
 #include "server/export.h"
+#include "server/export_queue.h"
 #include "server/handshake.h"
 #include "server/limits.h"
 #include "server/metrics.h"
@@ -36,18 +37,11 @@ class Worker;
 // Those who serve together: a new connection has to know of dead ones on any worker.
 using Workers = std::vector<std::unique_ptr<Worker>>;
 
-// A worker's way into one export's device.
-struct ExportQueue {
-  ExportQueue(asio::io_context& io_context, std::unique_ptr<engine::IoQueue> io_queue,
-              ExportMetrics& counters);
-  ~ExportQueue();
-
-  std::unique_ptr<engine::IoQueue> queue;
-  ExportMetrics& metrics;  // of this worker
-  Descriptor wakeup;       // the queue's file descriptor; not ours to close
-  bool waiting = false;    // for a wake-up
-  bool unflushed = false;  // something was submitted since the last flush
-  bool active = false;     // listed in active_queues_
+// What becomes of the connections of an export that is no longer offered.
+enum class Departure : std::uint8_t {
+  keep,   // they go on until their clients end them
+  drain,  // what has arrived is answered, then they end
+  now,    // they end at once
 };
 
 class Worker {
@@ -62,7 +56,7 @@ class Worker {
   Worker& operator=(const Worker&) = delete;
 
   // Before start(). Throws what BlockDevice::make_queue() throws.
-  void add_export(Export& target);
+  void add_export(const std::shared_ptr<Export>& target);
 
   // Runs turns on a thread of its own until stop().
   void start();
@@ -83,6 +77,17 @@ class Worker {
   // Any thread. Ends handshakes, finishes what is in flight, then closes; after the deadline,
   // closes at once.
   void drain();
+
+  // What follows changes the exports; on this worker's thread.
+  // No new connections for them; their queues go with the last connection.
+  void retire(const std::vector<std::shared_ptr<Export>>& leaving, Departure departure);
+  // `queues`: those of exports that are new in the table.
+  void adopt(std::shared_ptr<const ExportTable> exports, std::vector<LooseQueue> queues);
+  bool offers(const Export& target) const;
+  // Connections in the transmission phase.
+  std::size_t connection_count(const Export& target) const;
+  // Before start(): takes the queue of an export whose last connection has gone.
+  void on_retired(std::function<void(LooseQueue)> retired) { retired_ = std::move(retired); }
 
   // Connections in any phase. Any thread.
   std::size_t connection_count() const noexcept {
@@ -140,10 +145,13 @@ class Worker {
   void flush(ExportQueue& entry) noexcept;
   bool pump_connections();  // false: there was none to pump
   void wait_for_completions();
+  // Answers what has arrived, then closes; after the deadline, closes at once.
+  void end(const std::vector<std::shared_ptr<Connection>>& connections);
   void bury();
+  void release_retired();
 
   const Limits limits_;
-  const std::shared_ptr<const ExportTable> exports_;
+  std::shared_ptr<const ExportTable> exports_;
   const std::shared_ptr<const TlsContext> tls_;
   Workers& workers_;
   const std::size_t index_;
@@ -157,6 +165,8 @@ class Worker {
   asio::executor_work_guard<Executor> work_;
   std::map<const Export*, std::unique_ptr<ExportQueue>> queues_;
   std::vector<ExportQueue*> active_queues_;
+  std::vector<ExportQueue*> retired_queues_;
+  std::function<void(LooseQueue)> retired_ = [](const LooseQueue&) {};
 
   std::vector<std::shared_ptr<Visitor>> visitors_;  // oldest first
   std::vector<std::shared_ptr<Connection>> connections_;
@@ -166,7 +176,6 @@ class Worker {
   std::vector<std::shared_ptr<Connection>> graveyard_;
   Timer departure_;  // never expires; cancelled whenever a connection goes
   std::function<void()> idle_ = [] {};
-  Timer drain_deadline_;
   std::atomic<std::size_t> connection_count_{0};
   WorkerMetrics metrics_;
   Clock::time_point now_ = Clock::now();

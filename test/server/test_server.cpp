@@ -48,7 +48,7 @@ TestServer::TestServer(const TestServerOptions& options)
   for (auto index = 0U; index < options.workers; ++index) {
     auto& worker =
         *workers_.emplace_back(std::make_unique<server::Worker>(limits_, exports_, workers_));
-    worker.add_export(*target);
+    worker.add_export(target);
   }
   for (auto& worker : workers_) worker->start();
 }

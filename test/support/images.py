@@ -3,6 +3,7 @@ tools.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -42,6 +43,16 @@ def make_sparse_image(path, size):
     with open(path, "wb") as file:
         file.truncate(size)
     return path
+
+
+def is_locked(path):
+    """Whether somebody else holds a lock of the file."""
+    with open(path, "r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def sha256(path):

@@ -1,38 +1,15 @@
 """Several connections on several workers at once, compared with a shadow copy."""
 
 import random
-import threading
 import time
 
 import pytest
 
 from support import images
 from support.nbd_client import CMD_READ, CMD_TRIM, CMD_WRITE, CMD_WRITE_ZEROES, FUA
-from support.server import WAIT_SECONDS
+from support.parallel import run_all
 
 pytestmark = pytest.mark.workers
-
-
-def run_all(functions):
-    """Each in a thread of its own; the first failure is the test's."""
-    failures = []
-
-    def guarded(function):
-        try:
-            function()
-        except BaseException as failure:  # noqa: B902 (it is raised below)
-            failures.append(failure)
-
-    threads = [
-        threading.Thread(target=guarded, args=(function,), daemon=True) for function in functions
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(2 * WAIT_SECONDS)
-        assert not thread.is_alive(), "still busy"
-    for failure in failures:
-        raise failure
 
 
 @pytest.fixture(params=["file", "loop"])

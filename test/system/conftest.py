@@ -16,7 +16,8 @@ from support import certificates, images, server  # noqa: E402 (the path comes f
 
 @pytest.fixture
 def serve(tmp_path):
-    """serve(argument..., listen="unix" | "tcp" | "tcp6"): a server that listens.
+    """serve(argument..., listen="unix" | "tcp" | "tcp6"): a server that listens. With None it does
+    so at `address`, which the arguments say.
 
     It has two workers unless the arguments say otherwise. After the test every server that still
     runs gets a SIGTERM and must end with status 0 and without a word from a sanitizer.
@@ -24,17 +25,20 @@ def serve(tmp_path):
     started = contextlib.ExitStack()
     counter = iter(range(1000))
 
-    def start(*arguments, listen="unix", **popen):
-        if listen == "unix":
+    def start(*arguments, listen="unix", address=None, **popen):
+        if listen is None:
+            listen_arguments = []
+        elif listen == "unix":
             address = str(tmp_path / f"nbd{next(counter)}.sock")
-            listen_argument = f"unix:{address}"
+            listen_arguments = ["--listen", f"unix:{address}"]
         else:
             host = {"tcp": "127.0.0.1", "tcp6": "::1"}[listen]
             address = (host, server.free_port(host))
-            listen_argument = f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+            where = f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+            listen_arguments = ["--listen", where]
         if "--workers" not in arguments and "--config" not in arguments:
             arguments = ("--workers", "2", *arguments)
-        running = server.Server(["--listen", listen_argument, *arguments], address, **popen)
+        running = server.Server([*listen_arguments, *arguments], address, **popen)
         started.callback(running.stop)
         return running.wait_until_listening()
 

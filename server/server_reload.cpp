@@ -1,0 +1,116 @@
+// The part of Server that takes over a changed configuration.
+#include <algorithm>
+#include <csignal>
+#include <exception>
+#include <utility>
+
+#include "server/blocking_task.h"
+#include "server/log.h"
+#include "server/server.h"
+
+namespace server {
+namespace {
+
+std::string joined(const std::vector<std::string>& words) {
+  return words.empty() ? "none" : fmt::format("{}", fmt::join(words, ", "));
+}
+
+std::vector<std::string> keys_for_restart(const Config& now, const Config& then) {
+  auto keys = std::vector<std::string>{};
+  if (now.workers != then.workers) keys.emplace_back("workers");
+  if (now.memory != then.memory) keys.emplace_back("memory");
+  if (now.connections_max != then.connections_max) keys.emplace_back("max_connections");
+  if (now.user != then.user) keys.emplace_back("user");
+  if (now.sandbox != then.sandbox) keys.emplace_back("sandbox");
+  return keys;
+}
+
+}  // namespace
+
+void Server::reload_on_signal() {
+  reload_signal_.async_wait([this](const boost::system::error_code& cancelled, int) {
+    if (cancelled) return;
+    reload_on_signal();
+    asio::co_spawn(io_context_, reload_and_report(), asio::detached);
+  });
+}
+
+Awaitable<void> Server::reload_and_report() {
+  try {
+    co_await reload(Departure::keep);
+  } catch (const std::exception& failure) {
+    log::error("the configuration stays as it was: {}", failure.what());
+  }
+}
+
+Awaitable<Server::Reloaded> Server::reload(Departure departure) {
+  if (!reread_) throw ConfigError("there is no file to read again: start it with --config");
+  if (stopping_) throw ConfigError("the server is ending");
+  if (reloading_) throw ConfigError("another reload is under way");
+  reloading_ = true;
+  const auto over = std::unique_ptr<bool, void (*)(bool*)>(
+      &reloading_, [](bool* reloading) { *reloading = false; });
+  const auto config = std::make_shared<Config>();
+  const auto reading = std::function<void()>([config, reread = reread_] {
+    *config = reread();
+    static_cast<void>(TlsContext(config->tls));  // can it be used?
+  });
+  co_await run_blocking(io_context_, blocking_pool_, reading);
+  auto opened = open_new_sockets(*config);
+  auto reloaded = Reloaded{};
+  reloaded.need_restart = keys_for_restart(config_, *config);
+  auto edit = LiveExports::Edit([config](const LiveExports::Configs&) { return config->exports; });
+  reloaded.exports = co_await exports_.change(std::move(edit), departure);
+  tls_->reload(config->tls);
+  if (!stopping_) replace_listeners(*config, std::move(opened));
+  if (config->log_level != config_.log_level) log::set_level(config->log_level);
+  config_.listen = config->listen;
+  config_.log_level = config->log_level;
+  log::info("the configuration was read again; exports added: {}; changed: {}; removed: {}",
+            joined(reloaded.exports.added), joined(reloaded.exports.changed),
+            joined(reloaded.exports.removed));
+  if (!reloaded.need_restart.empty())
+    log::warn("not in use before a restart: the new values of {}", joined(reloaded.need_restart));
+  co_return reloaded;
+}
+
+std::vector<std::string> Server::wanted_addresses(const Config& config) const {
+  const auto passed = [](const auto& entry) { return entry.address.empty(); };
+  if (config.listen.empty() && std::ranges::none_of(sockets_, passed) &&
+      std::ranges::none_of(listeners_, passed))
+    return {std::string(default_listen_address)};
+  return config.listen;
+}
+
+std::vector<Server::OpenSocket> Server::open_new_sockets(const Config& config) const {
+  auto opened = std::vector<OpenSocket>{};
+  for (const auto& address : wanted_addresses(config)) {
+    if (std::ranges::find(listeners_, address, &Listening::address) != listeners_.end()) continue;
+    for (auto& socket : open_listening_sockets(address))
+      opened.push_back({address, std::move(socket)});
+  }
+  return opened;
+}
+
+void Server::replace_listeners(const Config& config, std::vector<OpenSocket> opened) {
+  const auto wanted = wanted_addresses(config);
+  std::erase_if(listeners_, [&](const Listening& entry) {
+    const auto unwanted =
+        !entry.address.empty() && std::ranges::find(wanted, entry.address) == wanted.end();
+    if (unwanted) log::info("no longer listening on {}", entry.listener->name());
+    return unwanted;
+  });
+  for (const auto& entry : opened) log::info("listening on {}", entry.socket.name());
+  listen(std::move(opened));
+}
+
+void Server::listen(std::vector<OpenSocket> sockets) {
+  for (auto& [address, socket] : sockets)
+    listeners_.push_back({std::move(address), std::make_unique<Listener>(
+                                                  io_context_, std::move(socket),
+                                                  [this](UniqueFd client, ClientIdentity identity) {
+                                                    serve(std::move(client), std::move(identity));
+                                                  })});
+}
+
+}  // namespace server
