@@ -101,6 +101,7 @@ TEST_CASE("one address writes with all its connections, and others read meanwhil
   CHECK(read_only(attached(server, other)));
   writers.clear();
   check_that_others_get_to_write(server);
+  reader.close();
   server.wait_until_idle();
 }
 
