@@ -1,10 +1,11 @@
 #include "server/import_config.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <cctype>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -29,8 +30,8 @@ struct Difference {
 };
 
 constexpr auto generic_differences = std::array{
-    Difference{"user", Kind::text, "start the program as that user: User= in the systemd unit"},
-    Difference{"group", Kind::text, "start the program in that group: Group= in the systemd unit"},
+    Difference{"group", Kind::text,
+               "the groups are those of the user, or Group= in the systemd unit"},
     Difference{"max_threads", Kind::number,
                "no thread waits for the disk here; workers stays at the number of processors"},
     Difference{"tlsprio", Kind::text, "TLS 1.2 and 1.3 are offered, with the ciphers of OpenSSL"},
@@ -53,9 +54,9 @@ constexpr auto export_differences = std::array{
                "connections are not counted by export; max_connections limits all of them"},
 };
 
-constexpr auto generic_keys = std::array<std::string_view, 11>{
-    "oldstyle",   "listenaddr", "port",     "includedir", "allowlist", "unixsock",
-    "duallisten", "force_tls",  "certfile", "keyfile",    "cacertfile"};
+constexpr auto generic_keys = std::array<std::string_view, 12>{
+    "user",     "oldstyle",   "listenaddr", "port",     "includedir", "allowlist",
+    "unixsock", "duallisten", "force_tls",  "certfile", "keyfile",    "cacertfile"};
 // flush, fua and trim are always offered; the older port, listenaddr are ignored by nbd-server,
 // too.
 constexpr auto export_keys = std::array<std::string_view, 18>{
@@ -87,6 +88,27 @@ std::string_view trim(std::string_view text) {
   const auto begin = text.find_first_not_of(" \t\r");
   if (begin == std::string_view::npos) return {};
   return text.substr(begin, text.find_last_not_of(" \t\r") + 1 - begin);
+}
+
+// An address or network of an authfile, without the address bits behind its prefix; empty if it is
+// none.
+std::string network_of(std::string_view text) {
+  const auto slash = std::min(text.find('/'), text.size());
+  const auto address = std::string(text.substr(0, slash));
+  auto bytes = std::array<unsigned char, 16>{};
+  const auto family = address.find(':') == std::string::npos ? AF_INET : AF_INET6;
+  if (::inet_pton(family, address.c_str(), bytes.data()) != 1) return "";
+  if (slash == text.size()) return address;
+  const auto prefix = text.substr(slash + 1);
+  const auto length_max = family == AF_INET ? 32U : 128U;
+  auto length = 0U;
+  const auto [end, failure] = std::from_chars(prefix.begin(), prefix.end(), length);
+  if (failure != std::errc{} || end != prefix.end() || length > length_max) return "";
+  for (auto bit = length; bit < length_max; ++bit)
+    bytes[bit / 8] = static_cast<unsigned char>(bytes[bit / 8] & ~(0x80U >> (bit % 8)));
+  auto name = std::array<char, INET6_ADDRSTRLEN>{};
+  ::inet_ntop(family, bytes.data(), name.data(), name.size());
+  return fmt::format("{}/{}", name.data(), length);
 }
 
 class Importer {
@@ -187,6 +209,8 @@ class Importer {
       note(generic_.place(),
            "allowlist is not set: no equivalent: clients can list the exports they may use");
     out_ += fmt::format("listen = {}\n", list_of(listen_addresses()));
+    if (const auto user = generic_.text("user"))
+      out_ += fmt::format("user = {}\n", toml_text(*user));
     const auto key = generic_.text("keyfile");
     if (!key) {
       if (generic_.flag("force_tls"))
@@ -243,12 +267,15 @@ class Importer {
     auto file = std::ifstream(*path);
     auto networks = std::vector<std::string>{};
     for (auto line = std::string{}; std::getline(file, line);) {
-      const auto network = trim(std::string_view(line).substr(0, line.find('#')));
-      if (!network.empty()) networks.emplace_back(network);
+      const auto text = trim(std::string_view(line).substr(0, line.find('#')));
+      if (text.empty()) continue;
+      if (auto network = network_of(text); !network.empty())
+        networks.push_back(std::move(network));
+      else
+        note(place, fmt::format("{}: \"{}\" is no address and no network", *path, text));
     }
     if (networks.empty()) {
-      note(place, fmt::format("[{}] is left out: authfile {} is empty or cannot be read: nobody is "
-                              "let in",
+      note(place, fmt::format("[{}] is left out: authfile {} names no client: nobody is let in",
                               section.name, *path));
       return false;
     }

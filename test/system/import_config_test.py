@@ -59,8 +59,8 @@ def test_debians_own_configuration_is_translated_and_served(tmp_path):
     (folder / "ignored.txt").write_text("not a configuration")
     result = server.run("import-config", config)
     assert result.returncode == 0, result.stderr
-    for key in ("user", "group"):
-        assert f"{key} = nbd: no equivalent" in result.stderr
+    assert "group = nbd: no equivalent" in result.stderr
+    assert tomllib.loads(result.stdout)["user"] == "nbd"
     translated = tmp_path / "loopnbd.toml"
     translated.write_text(result.stdout)
     assert server.run("check-config", translated).returncode == 0
@@ -208,6 +208,88 @@ def test_names_and_paths_of_any_kind_survive(imported):
     name, path = 'a "quoted" näme', "/srv/back\\slash"
     result = imported(f"[generic]\n[{name}]\nexportname = /srv/back\\\\slash\n")
     assert exports_of(result) == {name: {"name": name, "path": path}}
+
+
+def test_the_example_with_an_authfile_lets_the_same_clients_in(imported, tmp_path):
+    """The second example of nbd-server(5); its 192.168.0.0/8 has bits behind the prefix."""
+    allow = tmp_path / "allow"
+    allow.write_text("127.0.0.1\n192.168.0.0/8\n192.168.1.1\n\n# nobody\nfe80::1:0/112 # more\n")
+    result = imported(
+        "[generic]\n    user = nbd\n    group = nbd\n"
+        f"[export]\n    exportname = /export/blkdev\n    authfile = {allow}\n"
+    )
+    assert exports_of(result)["export"]["allow"] == [
+        "127.0.0.1",
+        "192.0.0.0/8",
+        "192.168.1.1",
+        "fe80::1:0/112",
+    ]
+    assert result.toml["user"] == "nbd"
+
+
+def test_an_authfile_that_names_nobody_leaves_the_export_out(imported, tmp_path):
+    for text in ("", "# only a comment\n", "host.example\n10.0.0.0/33\n"):
+        (tmp_path / "allow").write_text(text)
+        result = imported(f"[generic]\n[a]\nexportname = /a\nauthfile = {tmp_path}/allow\n")
+        assert exports_of(result) == {} and "nobody is let in" in result.stderr
+    result = imported("[generic]\n[a]\nexportname = /a\nauthfile = /does/not/exist\n")
+    assert exports_of(result) == {"a": {"name": "a", "path": "/a"}}
+    assert "every client is let in" in result.stderr
+
+
+def test_the_translation_lets_in_and_keeps_out_as_nbd_server_does(tmp_path):
+    image = images.make_image(tmp_path / "disk.img", images.MIB)
+    port = server.free_port()
+    (tmp_path / "us").write_text("127.0.0.0/8\n")
+    (tmp_path / "others").write_text("10.0.0.0/8\n")
+    config = tmp_path / "config"
+    config.write_text(
+        f"[generic]\nlistenaddr = 127.0.0.1\nport = {port}\n"
+        f"[ours]\nexportname = {image}\nreadonly = true\nauthfile = {tmp_path}/us\n"
+        f"[theirs]\nexportname = {image}\nreadonly = true\nauthfile = {tmp_path}/others\n"
+    )
+    translated = tmp_path / "loopnbd.toml"
+    translated.write_text(server.run("import-config", config).stdout)
+    running = Server(["--config", translated], ("127.0.0.1", port)).wait_until_listening()
+    assert images.command("nbdinfo", "--size", running.uri("ours")).strip() == str(images.MIB)
+    refused = subprocess.run(
+        ["nbdinfo", "--size", running.uri("theirs")], capture_output=True, check=False, timeout=60
+    )
+    assert refused.returncode != 0
+    running.stop()
+
+
+def test_tls_is_translated_and_served(tmp_path):
+    image = images.make_image(tmp_path / "disk.img", images.MIB)
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    images.command(
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+        *("-nodes", "-days", "2", "-subj", "/CN=localhost"),
+        *("-addext", "subjectAltName=DNS:localhost", "-out", certificate, "-keyout", key),
+    )
+    (tmp_path / "ca-cert.pem").write_bytes(certificate.read_bytes())
+    port = server.free_port()
+    config = tmp_path / "config"
+    config.write_text(
+        f"[generic]\nlistenaddr = 127.0.0.1\nport = {port}\nallowlist = true\n"
+        f"certfile = {certificate}\nkeyfile = {key}\n"
+        f"[secret]\nexportname = {image}\nreadonly = true\nforce_tls = true\n"
+        f"[open]\nexportname = {image}\nreadonly = true\n"
+    )
+    result = server.run("import-config", config)
+    assert result.returncode == 0 and result.stderr == ""
+    translated = tmp_path / "loopnbd.toml"
+    translated.write_text(result.stdout)
+    assert tomllib.loads(result.stdout)["tls"]["mode"] == "allow"
+    running = Server(["--config", translated], ("127.0.0.1", port)).wait_until_listening()
+    secret = f"nbds://localhost:{port}/secret?tls-certificates={tmp_path}"
+    assert images.command("nbdinfo", "--size", secret).strip() == str(images.MIB)
+    assert images.command("nbdinfo", "--size", running.uri("open")).strip() == str(images.MIB)
+    plain = subprocess.run(
+        ["nbdinfo", "--size", running.uri("secret")], capture_output=True, check=False, timeout=60
+    )
+    assert plain.returncode != 0
+    running.stop()
 
 
 def test_one_file_in_several_exports_is_not_locked(imported):
