@@ -1,7 +1,13 @@
 // The program: parse, open, listen, run, drain.
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <csignal>
 #include <exception>
 #include <iostream>
+#include <system_error>
 #include <variant>
 
 #include "server/command_line.h"
@@ -14,10 +20,31 @@ namespace {
 
 constexpr int exit_status_refused = 1;
 
+// A disk image that is opened while a standard stream is closed takes its place, and what is meant
+// for people would be written into it.
+void occupy_standard_streams() {
+  for (const auto stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0)
+      throw std::system_error(errno, std::generic_category(),
+                              "a standard stream is closed, and /dev/null cannot be opened for it");
+}
+
+// Each connection is an open file, and the limit that shells and service managers begin with is
+// small.
+void allow_many_files() {
+  auto limit = rlimit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int serve(const server::Serve& serving) {
   server::log::start(serving.config.log_level);
   // Clients that vanish are answered by EPIPE, not by the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
+  // Writes beyond a limit on the size of files fail with EFBIG.
+  std::signal(SIGXFSZ, SIG_IGN);
+  allow_many_files();
   auto sandbox = server::Sandbox(serving.config);
   auto instance = server::Server(serving.config, serving.reread);
   sandbox.close();
@@ -25,7 +52,9 @@ int serve(const server::Serve& serving) {
 }
 
 int check_config(const std::string& path) {
-  server::check(server::read_config(path));
+  const auto config = server::read_config(path);
+  server::log::start(config.log_level);
+  server::check(config);
   std::cout << path << ": the configuration is valid\n";
   return 0;
 }
@@ -41,6 +70,7 @@ int import_config(const std::string& path) {
 
 int main(int argc, char** argv) {
   try {
+    occupy_standard_streams();
     const auto command = server::parse_command_line(argc, argv);
     if (const auto* const serving = std::get_if<server::Serve>(&command)) return serve(*serving);
     if (const auto* const checking = std::get_if<server::CheckConfig>(&command))

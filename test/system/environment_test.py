@@ -1,0 +1,72 @@
+"""What an operator's shell or service manager may hand over: closed streams and small limits."""
+
+import resource
+import subprocess
+
+import pytest
+
+from support import images
+from support.nbd_client import CMD_WRITE, ENOSPC
+from support.server import WAIT_SECONDS, binary, environment
+
+
+def run_with_closed_streams(streams, *arguments):
+    """Runs the program to its end with these of 0, 1 and 2 closed, as `>&-` in a shell does."""
+    closing = " ".join(f"{stream}>&-" for stream in streams)
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closing}', "sh", binary(), *map(str, arguments)],
+        env=environment(),
+        timeout=WAIT_SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+
+
+@pytest.mark.parametrize("streams", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)])
+def test_closed_standard_streams_do_not_put_messages_into_the_image(tmp_path, image, streams):
+    """An offset that direct I/O cannot have is worth a warning while the image is open."""
+    content = image.read_bytes()
+    config = tmp_path / "loopnbd.toml"
+    config.write_text(f'[[export]]\npath = "{image}"\noffset = 100\n')
+    assert run_with_closed_streams(streams, "check-config", config).returncode == 0
+    assert image.read_bytes() == content
+    served = run_with_closed_streams(streams, "serve", "--stdio", "--config", config)
+    assert served.returncode == 0
+    assert image.read_bytes() == content
+
+
+def test_the_warnings_of_check_config_are_no_part_of_its_answer(tmp_path, image):
+    config = tmp_path / "loopnbd.toml"
+    config.write_text(f'[[export]]\npath = "{image}"\noffset = 100\n')
+    result = run_with_closed_streams((), "check-config", config)
+    assert result.stdout.decode() == f"{config}: the configuration is valid\n"
+    assert b"multiple" in result.stderr
+
+
+def test_a_small_soft_limit_of_open_files_does_not_limit_the_clients(
+    serve, tmp_path, image, monkeypatch
+):
+    limited = tmp_path / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -S -n 30\nexec {binary()} "$@"\n')
+    limited.chmod(0o755)
+    monkeypatch.setenv("LOOPNBD", str(limited))
+    running = serve(image)
+    clients = [running.client() for _ in range(40)]
+    for client in clients:
+        assert client.read(0, 512) == image.read_bytes()[:512]
+        client.close()
+
+
+@pytest.mark.parametrize("direct_io", ["on", "off"])
+def test_a_limit_of_the_file_size_is_enospc_and_not_the_end(serve, tmp_path, direct_io):
+    """RLIMIT_FSIZE comes with a signal that ends whoever does not expect it."""
+    path = images.make_sparse_image(tmp_path / "disk.img", 4 << 20)
+    running = serve("--direct-io", direct_io, path)
+    resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    with running.client() as client:
+        client.write(0, b"x" * 4096)
+        assert client.error(CMD_WRITE, 2 << 20, 4096, payload=b"y" * 4096) == ENOSPC
+        assert client.error(CMD_WRITE, 3 << 20, 5000, payload=b"y" * 5000) == ENOSPC
+        assert client.read(0, 4096) == b"x" * 4096
+        assert client.read(2 << 20, 4096) == bytes(4096)
