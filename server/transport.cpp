@@ -28,6 +28,8 @@ void Transport::cancel_waits() noexcept {
 
 void Transport::end_output() noexcept {
   if (stream_.output) {
+    // It may be one of two descriptors of a socket; the other one keeps that open.
+    ::shutdown(stream_.output->native_handle(), SHUT_WR);
     auto ignored = boost::system::error_code{};
     stream_.output->close(ignored);
   } else if (stream_.input.is_open()) {

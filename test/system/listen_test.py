@@ -218,6 +218,19 @@ def test_stdio_ends_with_status_0_when_its_client_is_gone(image):
     assert "listen" not in log.lower()
 
 
+def test_a_client_of_stdio_that_is_refused_sees_the_end_at_once(image):
+    """Standard input and output are two descriptors of one socket, and only output has ended."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(5)
+    running = Server(["--stdio", image], stdin=theirs, stdout=theirs)
+    theirs.close()
+    with nbd_client.Client(ours) as client:
+        client.greet()
+        client.send(nbd_client.option_message(nbd_client.OPT_EXPORT_NAME, b"nowhere"))
+        assert client.is_closed()
+    running.wait()
+
+
 def test_stdio_works_over_a_tcp_socket_as_inetd_passes_it(image):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ours = socket.create_connection(listener.getsockname(), WAIT_SECONDS)
