@@ -24,6 +24,12 @@ std::uint64_t derive_memory(std::uint32_t workers, const ContainerLimits& contai
   return std::clamp<std::uint64_t>(left / 2, memory_min_per_worker, wanted);
 }
 
+constexpr std::uint64_t memory_max = std::uint64_t{1} << 40;  // bytes
+// In the kernel's hands at once, by all queues together, as long as they need not be too short for
+// that: half of what Linux allows the whole system by default (fs.aio-max-nr).
+constexpr std::size_t operations_wanted = 32768;
+constexpr std::size_t queue_depth_min = 32;
+
 }  // namespace
 
 Limits derive_limits(const Config& config) {
@@ -50,6 +56,15 @@ Limits derive_limits(const Config& config, std::uint32_t processors,
         fmt::format("memory = {} bytes is too little for {} workers: each needs at least {} MiB; "
                     "raise the memory or lower the workers",
                     memory, limits.workers, memory_min_per_worker >> 20));
+  if (memory > memory_max)
+    throw ConfigError(fmt::format(
+        "memory = {} bytes is more than {} GiB: it is for data in flight only, of which "
+        "a client seldom has more than a few MiB",
+        memory, memory_max >> 30));
+  const auto queue_count =
+      std::max<std::size_t>(1, config.exports.size()) * std::size_t{limits.workers};
+  limits.queue_depth = static_cast<std::uint32_t>(std::clamp<std::size_t>(
+      operations_wanted / queue_count, queue_depth_min, limits.queue_depth));
   limits.connections_max = config.connections_max;
   limits.handshakes_max_per_worker = std::max(16U, config.connections_max / 4 / limits.workers);
   // nbdinfo --list asks a few options of each export in one connection.

@@ -1,5 +1,6 @@
 #include "server/limits.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "engine/buffer_pool.h"
@@ -19,6 +20,27 @@ TEST_CASE("too little memory for the workers is refused with a remedy") {
   config.workers = 4;
   config.memory = 4U << 20;
   CHECK_THROWS_WITH(server::derive_limits(config), Catch::Contains("raise the memory"));
+}
+
+TEST_CASE("more memory than any data in flight needs is refused") {
+  auto config = server::Config{};
+  config.memory = std::uint64_t{64} << 40;
+  CHECK_THROWS_WITH(server::derive_limits(config), Catch::Contains("1024 GiB"));
+}
+
+TEST_CASE("the queues of all workers and exports fit what Linux allows by default") {
+  auto config = server::Config{};
+  config.workers = 64;
+  config.memory = 1U << 30;
+  for (const auto export_count : {0U, 1U, 4U, 16U}) {
+    CAPTURE(export_count);
+    config.exports.resize(export_count);
+    const auto limits = server::derive_limits(config);
+    CHECK(limits.queue_depth * limits.workers * std::max(1U, export_count) < 65536);
+    CHECK(limits.queue_depth >= 32);
+  }
+  config.workers = 2;
+  CHECK(server::derive_limits(config).queue_depth == 256);
 }
 
 TEST_CASE("standard input and output are served by one worker") {
