@@ -12,6 +12,10 @@
 namespace server {
 namespace {
 
+// Negotiated at a time. The answer to a LIST can be thousands of times as long as the question, so
+// that not many of them may be answered before the client reads.
+constexpr std::size_t step_max = 64;  // bytes
+
 // False: the client is gone or the transport was closed.
 Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
@@ -85,24 +89,28 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
   while (going_on) {
     const auto received = co_await receive_some(*transport, input);
     if (received == 0) break;
-    output.clear();
-    const auto progress = negotiation.receive(std::span(input).first(received), output);
-    if (progress.next == Next::start_tls && progress.consumed < received) {
-      log::warn(
-          "{}: closed: it sent more behind STARTTLS without waiting for the answer, which "
-          "could be somebody else's words",
-          transport->peer());
-      break;
+    auto rest = std::span<const std::byte>(input).first(received);
+    auto progress = proto::Negotiation::Progress{};
+    while (going_on && !rest.empty() && progress.next == Next::receive) {
+      output.clear();
+      progress = negotiation.receive(rest.first(std::min(rest.size(), step_max)), output);
+      rest = rest.subspan(progress.consumed);
+      if (progress.next == Next::start_tls && !rest.empty()) {
+        log::warn(
+            "{}: closed: it sent more behind STARTTLS without waiting for the answer, which "
+            "could be somebody else's words",
+            transport->peer());
+        co_return std::nullopt;
+      }
+      going_on = co_await send_all(*transport, output);
     }
-    going_on = co_await send_all(*transport, output);
     if (!going_on) break;
     if (progress.next == Next::transmit) {
       auto handshake = Handshake{};
       handshake.negotiated = negotiation.result();
       handshake.target = directory.chosen();
       handshake.lease = directory.take_lease();
-      handshake.early_input.assign(input.begin() + static_cast<std::ptrdiff_t>(progress.consumed),
-                                   input.begin() + static_cast<std::ptrdiff_t>(received));
+      handshake.early_input.assign(rest.begin(), rest.end());
       co_return std::move(handshake);
     }
     if (progress.next == Next::close) {

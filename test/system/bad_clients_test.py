@@ -1,5 +1,6 @@
 """Clients that lie, stall, die or come in crowds: they harm themselves alone."""
 
+import pathlib
 import select
 import socket
 import struct
@@ -213,6 +214,34 @@ def test_written_zeroes_over_4_gib_do_not_stall_others(serve, tmp_path, root_onl
             assert slow.read(0, 1 << 20) == bytes(1 << 20)
             assert quick.read(200 << 20, 4096) == b"z" * 4096
         server.stop()
+
+
+def test_a_client_that_asks_for_lists_and_never_reads_them_costs_no_memory(tmp_path, serve, image):
+    config = tmp_path / "loopnbd.toml"
+    config.write_text(
+        "".join(
+            f'[[export]]\nname = "{index}"\npath = "{image}"\ndescription = "{"x" * 4000}"\n'
+            'read_only = true\ndirect_io = "off"\n'
+            for index in range(200)
+        )
+    )
+    server = serve("--config", config)
+
+    def memory_kib():
+        status = pathlib.Path(f"/proc/{server.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0])
+
+    before = memory_kib()
+    greedy = [Client(server.connect()) for _ in range(4)]
+    for client in greedy:
+        client.greet()
+        client.send(option_message(OPT_LIST) * 256)  # 200 MiB of answers
+        client.receive(1)
+    with server.client("7") as other:
+        assert other.read(0, 512) == image.read_bytes()[:512]
+    assert memory_kib() - before < 100 << 10
+    for client in greedy:
+        client.close()
 
 
 def test_garbage_instead_of_a_handshake_is_dropped(serve, image):
