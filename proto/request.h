@@ -58,8 +58,9 @@ struct Verdict {
   bool disconnect = false;           // the framing cannot be trusted or the payload is absurd
 };
 
-// A READ with DF longer than this is refused with EOVERFLOW; the spec demands at least 64 KiB.
-inline constexpr std::uint64_t df_length_max = std::uint64_t{1} << 20;
+// A READ with DF longer than this is refused with EOVERFLOW; the spec demands at least 64 KiB. It
+// leaves the blocks around an unaligned read room in a buffer of 1 MiB.
+inline constexpr std::uint64_t df_length_max = (std::uint64_t{1} << 20) - (std::uint64_t{64} << 10);
 // A payload beyond payload_length_max is refused and consumed up to this much more; beyond that
 // the client is disconnected.
 inline constexpr std::uint64_t excess_payload_length_max = std::uint64_t{64} << 20;

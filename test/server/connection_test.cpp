@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "proto/constants.h"
+#include "proto/request.h"
 #include "test_server.h"
 
 using proto::Command;
@@ -200,8 +201,8 @@ TEST_CASE("zeroes are read as holes and reported as such") {
     const auto sparse = client.call(Command::read, 0, 1U << 20);
     CHECK((sparse.data == expected));
     CHECK(sparse.hole_chunks > 0);
-    const auto whole = client.call(Command::read, 0, 1U << 20, proto::command_flag::df);
-    CHECK((whole.data == expected));
+    const auto whole = client.call(Command::read, 0, proto::df_length_max, proto::command_flag::df);
+    CHECK((whole.data == part(expected, 0, proto::df_length_max)));
     CHECK(whole.content_chunks + whole.hole_chunks == 1);
 
     using Extents = std::vector<std::pair<std::uint64_t, std::uint32_t>>;
@@ -211,6 +212,25 @@ TEST_CASE("zeroes are read as holes and reported as such") {
     CHECK(client.call(Command::block_status, 0, 1U << 20, proto::command_flag::req_one).extents ==
           Extents{{65536, 3}});
     CHECK(client.call(Command::block_status, 0, 0).error == 22);
+  }
+}
+
+TEST_CASE("an unfragmented read is one chunk at any alignment") {
+  for (const auto block_size : {512U, 4096U, 65536U}) {
+    auto server = TestServer({.block_size = block_size});
+    const auto data = pattern(4U << 20, 1);
+    for (const auto style : {Style::structured, Style::extended}) {
+      auto client = server.connect();
+      client.go(TestServer::export_name, style);
+      REQUIRE(client.call(Command::write, 0, data.size(), 0, data).error == 0);
+      for (const auto offset : {0U, 1U, 511U, 65535U}) {
+        CAPTURE(block_size, offset);
+        const auto result =
+            client.call(Command::read, offset, proto::df_length_max, proto::command_flag::df);
+        CHECK(result.content_chunks == 1);
+        CHECK((result.data == part(data, offset, proto::df_length_max)));
+      }
+    }
   }
 }
 
