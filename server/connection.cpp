@@ -55,6 +55,15 @@ bool Connection::client_is_gone() const noexcept {
   return broken_ || input_ended_ || finished_ || transport_->peer_has_closed();
 }
 
+// Nothing comes any more, and all that came has been looked at.
+bool Connection::input_is_over() const noexcept {
+  return broken_ || (input_ended_ && !blocked_ && early_input_.empty());
+}
+
+bool Connection::spent() const noexcept {
+  return finished_ || (input_is_over() && ios_in_flight_ == 0);
+}
+
 void Connection::schedule() noexcept {
   if (!std::exchange(scheduled_, true)) worker_.schedule(*this);
 }
@@ -260,16 +269,13 @@ void Connection::abandon(std::string_view reason) noexcept {
 }
 
 void Connection::end_if_done() noexcept {
-  if (slots_held_ > 0 || ios_in_flight_ > 0) return;
-  if (broken_) {
-    finished_ = true;
-    worker_.remove(*this, nullptr);
-  } else if (input_ended_ && !blocked_ && early_input_.empty()) {
-    finished_ = true;
-    log::info("{}: detached from \"{}\"", transport_->peer(), target_->name());
-    transport_->cancel_waits();
-    worker_.remove(*this, std::move(transport_));
-  }
+  if (spent() && !std::exchange(spent_told_, true)) worker_.note_spent();
+  if (slots_held_ > 0 || ios_in_flight_ > 0 || !input_is_over()) return;
+  finished_ = true;
+  if (broken_) return worker_.remove(*this, nullptr);
+  log::info("{}: detached from \"{}\"", transport_->peer(), target_->name());
+  transport_->cancel_waits();
+  worker_.remove(*this, std::move(transport_));
 }
 
 void Connection::wait_for_resources() noexcept {

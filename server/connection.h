@@ -51,8 +51,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool client_is_gone() const noexcept;
   // Its handshake was over first; an order over all workers. Any thread.
   bool precedes(const Connection& other) const noexcept { return arrival_ < other.arrival_; }
-  // Nothing is in flight and the worker has been told.
-  bool finished() const noexcept { return finished_; }
+  // Nothing that it was sent can touch the export any more, though replies may still be on their
+  // way.
+  bool spent() const noexcept;
 
   ConnectionStatus status() const;
 
@@ -68,6 +69,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // connection.cpp: the stream
   void take_early_input() noexcept;
   bool wants_input() const noexcept;
+  bool input_is_over() const noexcept;
   void wait_readable();
   void wait_writable();
   void receive_while_possible() noexcept;
@@ -139,6 +141,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool started_ = false;
   bool blocked_ = false;  // parsing waits for a slot or a buffer
   bool input_ended_ = false;
+  bool spent_told_ = false;  // to the worker
 
   // Output.
   ReplyQueue replies_;

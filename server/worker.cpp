@@ -25,7 +25,7 @@ Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports,
       requests_(std::max<std::size_t>(1024, limits.memory_per_worker / engine::buffer_size_min)),
       io_context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       work_(asio::make_work_guard(io_context_)),
-      departure_(io_context_, Timer::time_point::max()) {}
+      spent_(io_context_, Timer::time_point::max()) {}
 
 Worker::~Worker() {
   stop();
@@ -185,7 +185,6 @@ void Worker::leave(const Visitor& visitor) {
 }
 
 void Worker::count_departure() {
-  departure_.cancel();
   if (connection_count_.fetch_sub(1, std::memory_order_relaxed) == 1) idle_();
 }
 
@@ -213,14 +212,16 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
 Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connection) {
   // A client that lost its connection may have left writes in the old one. They must not land after
   // what it writes now, so whatever a dead client still has under way comes first.
+  const auto until = Timer::clock_type::now() + limits_.fence_deadline;
   for (const auto& worker : workers_) {
-    auto waiting = worker->wait_for_dead_predecessors(connection);
+    auto waiting = worker->wait_for_dead_predecessors(connection, until);
     co_await asio::co_spawn(worker->io_context_, std::move(waiting), awaiting);
   }
   connection->start();
 }
 
-Awaitable<void> Worker::wait_for_dead_predecessors(std::shared_ptr<const Connection> newcomer) {
+Awaitable<void> Worker::wait_for_dead_predecessors(std::shared_ptr<const Connection> newcomer,
+                                                   Timer::time_point until) {
   // Predecessors only: two that wait here with their clients gone would wait for each other.
   auto dead = std::vector<std::shared_ptr<Connection>>{};
   const auto& target = newcomer->target();
@@ -232,14 +233,15 @@ Awaitable<void> Worker::wait_for_dead_predecessors(std::shared_ptr<const Connect
       dead.push_back(connection);
   }
   if (dead.empty()) co_return;
-  auto deadline = Timer(io_context_, limits_.fence_deadline);
+  auto deadline = Timer(io_context_, until);
   deadline.async_wait([dead](const boost::system::error_code& cancelled) {
     if (cancelled) return;
+    // Those that only have replies to deliver hold nobody up.
     for (const auto& connection : dead)
-      connection->abandon("its client is gone and others wait for it");
+      if (!connection->spent()) connection->abandon("its client is gone and others wait for it");
   });
-  while (!std::ranges::all_of(dead, [](const auto& connection) { return connection->finished(); }))
-    co_await departure_.async_wait(as_result);
+  while (!std::ranges::all_of(dead, [](const auto& connection) { return connection->spent(); }))
+    co_await spent_.async_wait(as_result);
 }
 
 void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport) {
@@ -252,7 +254,6 @@ void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport
   std::erase(scheduled_, &connection);
   std::erase(waiting_for_resources_, &connection);
   if (transport == nullptr) return count_departure();
-  departure_.cancel();
   asio::co_spawn(io_context_,
                  see_off(receive_visitor(std::move(transport), limits_.linger_deadline)),
                  asio::detached);

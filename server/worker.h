@@ -116,6 +116,8 @@ class Worker {
   void schedule(Connection& connection);
   // The connection is pumped when slots or buffers may have become free.
   void wait_for_resources(Connection& connection);
+  // A connection can change nothing any more: somebody may wait for that.
+  void note_spent() { spent_.cancel(); }
   // Nothing of it is in flight any more; it is destroyed when the turn ends. A transport is closed
   // gently, so that the last replies arrive.
   void remove(Connection& connection, std::unique_ptr<Transport> transport);
@@ -133,7 +135,8 @@ class Worker {
   Awaitable<void> attend(std::shared_ptr<Visitor> visitor);
   Awaitable<void> see_off(std::shared_ptr<Visitor> visitor);
   Awaitable<void> begin_transmission(std::shared_ptr<Connection> connection);
-  Awaitable<void> wait_for_dead_predecessors(std::shared_ptr<const Connection> newcomer);
+  Awaitable<void> wait_for_dead_predecessors(std::shared_ptr<const Connection> newcomer,
+                                             Timer::time_point until);
   std::shared_ptr<Visitor> receive_visitor(std::unique_ptr<Transport> transport,
                                            std::chrono::seconds deadline);
   void arrive(std::unique_ptr<Transport> transport);
@@ -174,7 +177,7 @@ class Worker {
   std::vector<Connection*> scheduled_now_;
   std::vector<Connection*> waiting_for_resources_;
   std::vector<std::shared_ptr<Connection>> graveyard_;
-  Timer departure_;  // never expires; cancelled whenever a connection goes
+  Timer spent_;  // never expires; cancelled whenever a connection can change nothing any more
   std::function<void()> idle_ = [] {};
   std::atomic<std::size_t> connection_count_{0};
   WorkerMetrics metrics_;

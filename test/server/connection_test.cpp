@@ -379,6 +379,30 @@ TEST_CASE("a dead client's writes never land after those of its successor") {
   }
 }
 
+TEST_CASE("a half-closed client that reads slowly is neither cut nor waited for by others") {
+  auto server = TestServer();
+  auto slow = server.connect();
+  slow.go(TestServer::export_name, Style::structured);
+  constexpr auto count = 3U;
+  const auto length = std::size_t{1} << 20;
+  const auto data = pattern(length, 1);
+  REQUIRE(slow.call(Command::write, 0, length, 0, data).error == 0);
+  for (auto cookie = 0U; cookie < count; ++cookie) slow.request(Command::read, cookie, 0, length);
+  ::shutdown(slow.fd(), SHUT_WR);
+
+  auto other = server.connect();
+  other.go(TestServer::export_name);
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK(other.call(Command::write, 0, 512, 0, pattern(512, 2)).error == 0);
+  CHECK(std::chrono::steady_clock::now() - begin < server.limits().fence_deadline / 2);
+
+  for (auto missing = count; missing > 0;) {
+    const auto reply = slow.receive_reply();
+    if ((reply.flags & proto::reply_flag_done) != 0) --missing;
+  }
+  CHECK(slow.at_end());
+}
+
 TEST_CASE("draining answers what has arrived and closes") {
   auto server = TestServer();
   auto client = server.connect();
