@@ -175,6 +175,7 @@ void Worker::limit_visitors() {
   if (visitors_.size() <= limits_.handshakes_max_per_worker) return;
   // Slow or silent clients must not keep others out: the one that has had the most time goes.
   const auto oldest = visitors_.front();
+  visitors_.erase(visitors_.begin());  // now: the next one may come before this one has gone
   log::warn("{}: closed: {} clients are connected that have not chosen an export",
             oldest->transport->peer(), visitors_.size());
   oldest->transport->close();

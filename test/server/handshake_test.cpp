@@ -1,6 +1,7 @@
 #include "server/handshake.h"
 
 #include <catch2/catch.hpp>
+#include <future>
 
 #include "test_server.h"
 
@@ -10,6 +11,7 @@ using test::TestServer;
 
 namespace {
 
+constexpr std::size_t greeting_size = 18;  // bytes
 constexpr std::uint32_t abort_option = 2;
 constexpr std::uint32_t go_option = 7;
 constexpr std::uint32_t ack = 1;
@@ -66,6 +68,26 @@ TEST_CASE("a client that never gets to an export is closed after so many options
       client.receive_option_reply();
     }
   }());
+}
+
+TEST_CASE("of a crowd without an export that comes at once the youngest stay") {
+  auto server = TestServer({.handshake_deadline = std::chrono::seconds(100)});
+  // The worker finds them all at once when it is let go on.
+  auto gate = std::promise<void>{};
+  server::asio::post(server.workers().front()->io_context(),
+                     [opened = gate.get_future().share()] { opened.wait(); });
+  auto clients = std::vector<Client>{};
+  const auto most = server.limits().handshakes_max_per_worker;
+  for (auto index = 0U; index < 3 * most; ++index) clients.push_back(server.connect());
+  gate.set_value();
+  for (auto index = 0U; index < 2 * most; ++index) {
+    CAPTURE(index);
+    clients[index].receive(greeting_size);
+    CHECK(clients[index].at_end());
+  }
+  clients.back().greet();
+  clients.back().send_option(abort_option, {});
+  CHECK(clients.back().receive_option_reply() == ack);
 }
 
 TEST_CASE("of too many clients without an export the oldest is closed") {
