@@ -55,6 +55,14 @@ bool Connection::client_is_gone() const noexcept {
   return broken_ || input_ended_ || finished_ || transport_->peer_has_closed();
 }
 
+bool Connection::stalled() const noexcept {
+  return !progressed_ && (waiting_writable_ || (filling_ != nullptr && !blocked_));
+}
+
+bool Connection::starving() const noexcept {
+  return !progressed_ && waiting_for_resources_ && !waiting_writable_;
+}
+
 // Nothing comes any more, and all that came has been looked at.
 bool Connection::input_is_over() const noexcept {
   return broken_ || (input_ended_ && !blocked_ && early_input_.empty());
@@ -85,6 +93,7 @@ void Connection::pump() {
 void Connection::resume() {
   waiting_for_resources_ = false;
   pump();
+  if (!waiting_for_resources_) progressed_ = true;
 }
 
 void Connection::take_early_input() noexcept {
@@ -168,6 +177,7 @@ ssize_t Connection::receive_once() noexcept {
     worker_.read_clock();
     received_at_ = worker_.now();
     const auto size = static_cast<std::size_t>(received);
+    progressed_ = true;
     filled_ += std::min(size, direct);
     if (size > direct) received_.received(size - direct);
     drained_ = size < offered;
@@ -187,11 +197,13 @@ void Connection::send_replies() noexcept {
     const auto sent = transport_->write_some(vectors);
     if (sent < 0 && sent != -EAGAIN) return abandon(std::strerror(static_cast<int>(-sent)));
     worker_.read_clock();
-    if (sent > 0)
+    if (sent > 0) {
+      progressed_ = true;
       replies_.consume(static_cast<std::size_t>(sent), [this](Request& request) {
         if (request.whole == &request) take_account(request);
         give_back(request);
       });
+    }
     if (sent < static_cast<ssize_t>(offered)) wait_writable();
   }
 }

@@ -51,6 +51,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool client_is_gone() const noexcept;
   // Its handshake was over first; an order over all workers. Any thread.
   bool precedes(const Connection& other) const noexcept { return arrival_ < other.arrival_; }
+  // For Worker::relieve_starvation(): looks at the time since the last forget_progress().
+  void forget_progress() noexcept { progressed_ = false; }
+  // It waits for a client that has neither sent nor read anything.
+  bool stalled() const noexcept;
+  // It waits for memory or slots, has got none, and it is not for its client to change that.
+  bool starving() const noexcept;
+
   // Nothing that it was sent can touch the export any more, though replies may still be on their
   // way.
   bool spent() const noexcept;
@@ -158,6 +165,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::uint64_t bytes_read_ = 0;     // by READs answered without an error
   std::uint64_t bytes_written_ = 0;  // by WRITEs, likewise
   std::chrono::nanoseconds latency_sum_{0};
+  bool progressed_ = true;  // bytes have moved, or it got what it waited for
   bool scheduled_ = false;
   bool waiting_for_resources_ = false;
   bool broken_ = false;  // nothing can be sent any more

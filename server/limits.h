@@ -31,6 +31,8 @@ struct Limits {
       1};  // how long a closing handshake reads what the client still sends
   std::chrono::seconds fence_deadline{
       10};  // how long a new connection waits for those whose clients are gone
+  std::chrono::seconds stall_deadline{
+      5};  // how long a client may neither send nor read while another waits for memory
 };
 
 // What the configuration leaves open is derived from the processors that the process may use and

@@ -25,7 +25,8 @@ Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports,
       requests_(std::max<std::size_t>(1024, limits.memory_per_worker / engine::buffer_size_min)),
       io_context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       work_(asio::make_work_guard(io_context_)),
-      spent_(io_context_, Timer::time_point::max()) {}
+      spent_(io_context_, Timer::time_point::max()),
+      stall_watch_(io_context_) {}
 
 Worker::~Worker() {
   stop();
@@ -131,7 +132,29 @@ void Worker::schedule(Connection& connection) { scheduled_.push_back(&connection
 
 void Worker::wait_for_resources(Connection& connection) {
   waiting_for_resources_.push_back(&connection);
+  if (!watching_for_stalls_) watch_for_stalls();
   metrics_.resource_waits.add(1);
+}
+
+void Worker::watch_for_stalls() {
+  watching_for_stalls_ = true;
+  for (const auto& connection : connections_) connection->forget_progress();
+  stall_watch_.expires_after(limits_.stall_deadline);
+  stall_watch_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (cancelled) return;
+    relieve_starvation();
+    watching_for_stalls_ = false;
+    if (!waiting_for_resources_.empty()) watch_for_stalls();
+  });
+}
+
+// Each client leaves others half of what it finds. But many that have stopped reading, or stopped
+// in the middle of a payload, can take all there is, one after the other.
+void Worker::relieve_starvation() {
+  if (std::ranges::none_of(waiting_for_resources_, &Connection::starving)) return;
+  for (const auto& connection : connections_)
+    if (connection->stalled())
+      connection->abandon("it neither reads nor sends while others wait for the memory it holds");
 }
 
 void Worker::serve(UniqueFd socket, ClientIdentity client) {

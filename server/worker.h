@@ -147,6 +147,8 @@ class Worker {
   bool run_queues() noexcept;  // false: nothing was submitted or harvested
   void flush(ExportQueue& entry) noexcept;
   bool pump_connections();  // false: there was none to pump
+  void watch_for_stalls();
+  void relieve_starvation();
   void wait_for_completions();
   // Answers what has arrived, then closes; after the deadline, closes at once.
   void end(const std::vector<std::shared_ptr<Connection>>& connections);
@@ -179,6 +181,8 @@ class Worker {
   std::vector<std::shared_ptr<Connection>> graveyard_;
   Timer spent_;  // never expires; cancelled whenever a connection can change nothing any more
   std::function<void()> idle_ = [] {};
+  Timer stall_watch_;  // runs while connections wait for resources
+  bool watching_for_stalls_ = false;
   std::atomic<std::size_t> connection_count_{0};
   WorkerMetrics metrics_;
   Clock::time_point now_ = Clock::now();

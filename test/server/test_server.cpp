@@ -19,6 +19,7 @@ server::Limits limits_of(const TestServerOptions& options) {
   config.connections_max = options.connections_max;
   auto limits = server::derive_limits(config);
   limits.handshake_deadline = options.handshake_deadline;
+  limits.stall_deadline = options.stall_deadline;
   return limits;
 }
 

@@ -25,6 +25,7 @@ struct TestServerOptions {
   std::uint32_t connections_max = 100;
   engine::FaultPlan faults = {};
   std::chrono::seconds handshake_deadline{10};
+  std::chrono::seconds stall_deadline{10};
   server::AccessRules access = {};
   std::uint32_t writers_max = 0;
 };
