@@ -135,16 +135,16 @@ class Server:
     def has_ended(self, within_seconds=0.0):
         return bool(select.select([self._pidfd], [], [], within_seconds)[0])
 
-    def wait_until(self, condition, what="the condition"):
+    def wait_until(self, condition, what="the condition", seconds=WAIT_SECONDS):
         """Waits for what the operating system shows; fails when the server ends or time runs
         out.
         """
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + seconds
         while not condition():
             if self.has_ended(within_seconds=0.01) and not condition():
                 raise AssertionError(f"the server ended before {what}:\n{self.output()}")
             if time.monotonic() > deadline:
-                raise AssertionError(f"no {what} in {WAIT_SECONDS} s:\n{self.log()}")
+                raise AssertionError(f"no {what} in {seconds} s:\n{self.log()}")
         return self
 
     def wait_until_listening(self):

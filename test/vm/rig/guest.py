@@ -131,7 +131,8 @@ class Guest:
         command += ["-smp", str(processors), "-m", f"{memory_mib}M", "-serial", "stdio"]
         command += ["-kernel", image / "vmlinuz", "-initrd", image / "initrd"]
         for name, more in (
-            (image / "root.img", ",snapshot=on"),
+            # It is never written to, so other guests' locks on it do not matter.
+            (image / "root.img", ",snapshot=on,file.locking=off"),
             (self._disk, ",discard=unmap"),
             (self.folder / "job.tar", ",readonly=on"),
         ):
