@@ -46,8 +46,8 @@ def test_every_block_size_over_every_alignment(machine, aligned_devices, alignme
     # One block in the middle of nowhere, some that cross the server's blocks, and a large one.
     for first, length in ((7, 1), (17, 3), (129, 13), (512, SIZE // 8 // block)):
         machine.run(
-            f"dd if=/host/files/new of=/dev/nbd0 bs={block * length} count=1 oflag=direct,seek_bytes"
-            f" conv=notrunc,fsync seek={first * block} status=none"
+            f"dd if=/host/files/new of=/dev/nbd0 bs={block * length} count=1 seek={first * block}"
+            " oflag=direct,seek_bytes conv=notrunc,fsync status=none"
         )
         expected[first * block : (first + length) * block] = new[: length * block]
     machine.run("dd if=/dev/nbd0 of=/host/out/read bs=1M iflag=direct status=none")
@@ -137,7 +137,8 @@ def test_a_grown_image_is_seen_by_the_next_client_of_a_restarted_server(machine,
 
 
 def test_a_unix_socket_in_the_guest_over_a_disk_with_4096_byte_blocks(machine):
-    machine.run("""modprobe sd_mod && modprobe scsi_debug sector_size=4096 dev_size_mb=64 lbpu=1 delay=0
+    machine.run("""modprobe sd_mod
+        modprobe scsi_debug sector_size=4096 dev_size_mb=64 lbpu=1 delay=0
         until [[ -b /dev/sda ]]; do :; done
         loopnbd serve --listen unix:/run/nbd.sock data=/dev/sda >/tmp/server.log 2>&1 &
         echo $! >/tmp/server.pid
