@@ -31,7 +31,7 @@ std::size_t class_index(std::size_t size) noexcept {
 
 }  // namespace
 
-BufferPool::BufferPool(std::size_t budget) : budget_(budget) {
+BufferPool::BufferPool(std::size_t budget, bool resident) : budget_(budget), resident_(resident) {
   assert(budget >= buffer_size_max);
   for (std::size_t index = 0; index < class_count; ++index) {
     SizeClass& size_class = classes_[index];
@@ -53,6 +53,7 @@ BufferPool::BufferPool(std::size_t budget) : budget_(budget) {
     // So that giving back never allocates.
     size_class.cached.reserve(budget_ / size_class.size);
     size_class.bare.reserve(budget_ / size_class.size);
+    if (resident_) fill(size_class);
   }
 }
 
@@ -96,6 +97,7 @@ std::byte* BufferPool::take_from(SizeClass& size_class) noexcept {
 // Lets go of cached buffers, of the class that has the most of them first, until the budget has
 // room for `size` bytes more.
 bool BufferPool::make_room(std::size_t size) noexcept {
+  if (resident_) return true;  // each class has memory for all of the budget
   while (in_use_ + cached_ + size > budget_) {
     auto* const richest = &*std::max_element(
         classes_.begin(), classes_.end(), [](const SizeClass& one, const SizeClass& other) {
@@ -125,6 +127,14 @@ bool BufferPool::open_more(SizeClass& size_class) noexcept {
   for (std::size_t end = step; end > 0; end -= size_class.size)
     size_class.bare.push_back(begin + (end - size_class.size));
   return true;
+}
+
+void BufferPool::fill(SizeClass& size_class) noexcept {
+  while (open_more(size_class)) continue;
+  ASAN_UNPOISON_MEMORY_REGION(size_class.reserved, size_class.opened);
+  for (std::size_t offset = 0; offset < size_class.opened; offset += buffer_size_min)
+    const_cast<volatile std::byte&>(size_class.reserved[offset]) = std::byte{0};
+  ASAN_POISON_MEMORY_REGION(size_class.reserved, size_class.opened);
 }
 
 void BufferPool::give_back(std::byte* memory, std::size_t size) noexcept {

@@ -58,8 +58,10 @@ class BufferPool {
     std::size_t size_ = 0;
   };
 
-  // `budget` in bytes, at least buffer_size_max.
-  explicit BufferPool(std::size_t budget);
+  // `budget` in bytes, at least buffer_size_max. `resident`: whatever is taken has its memory from
+  // now on, for those who must not ask the kernel for any later; that is the budget once for each
+  // size class.
+  explicit BufferPool(std::size_t budget, bool resident = false);
   ~BufferPool();
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
@@ -92,11 +94,14 @@ class BufferPool {
   std::byte* take_from(SizeClass& size_class) noexcept;
   bool make_room(std::size_t size) noexcept;
   bool open_more(SizeClass& size_class) noexcept;
+  void fill(SizeClass& size_class) noexcept;
   void give_back(std::byte* memory, std::size_t size) noexcept;
 
-  std::size_t budget_;
+  const std::size_t budget_;
+  const bool resident_;
   std::size_t in_use_ = 0;
-  std::size_t cached_ = 0;  // bytes; in_use_ + cached_ <= budget_ is all the memory there is
+  std::size_t cached_ =
+      0;  // bytes; unless resident, in_use_ + cached_ <= budget_ is all the memory there is
   std::array<SizeClass, class_count> classes_;
 };
 

@@ -14,6 +14,7 @@ struct Limits {
   std::uint32_t workers = 1;
   std::size_t memory = 0;                       // bytes of data in flight
   std::size_t memory_per_worker = 0;            // bytes
+  bool memory_resident = false;                 // all of it from the start, and kept
   ContainerLimits container;                    // for people
   std::uint32_t connections_max = 0;            // of the process
   std::uint32_t handshakes_max_per_worker = 0;  // connections that have not reached transmission

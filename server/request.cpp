@@ -6,15 +6,21 @@ namespace server {
 
 void Request::complete(std::int64_t result) noexcept { connection->complete(*this, result); }
 
+RequestPool::RequestPool(std::size_t count_max, bool resident) : free_(count_max) {
+  for (auto made = std::size_t{0}; resident && made < count_max; made += block_count) make_block();
+}
+
+void RequestPool::make_block() {
+  auto& block = *blocks_.emplace_back(std::make_unique<std::array<Request, block_count>>());
+  for (auto& request : block) {
+    request.next = first_free_;
+    first_free_ = &request;
+  }
+}
+
 Request* RequestPool::take(Connection& connection, std::size_t held) {
   if (held >= free_) return nullptr;
-  if (first_free_ == nullptr) {
-    auto& block = *blocks_.emplace_back(std::make_unique<std::array<Request, block_count>>());
-    for (auto& request : block) {
-      request.next = first_free_;
-      first_free_ = &request;
-    }
-  }
+  if (first_free_ == nullptr) make_block();
   auto& request = *first_free_;
   first_free_ = request.next;
   --free_;

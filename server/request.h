@@ -63,7 +63,8 @@ class Request final : public engine::Io {
 // The slots of one worker. Grows in blocks up to a bound and never shrinks. Used by one thread.
 class RequestPool {
  public:
-  explicit RequestPool(std::size_t count_max) : free_(count_max) {}
+  // `resident`: all of them are made now.
+  explicit RequestPool(std::size_t count_max, bool resident = false);
 
   // A slot, reset; nullptr when there is none for a connection that holds `held` of them: as with
   // buffers, who holds many must leave as many to others.
@@ -73,6 +74,8 @@ class RequestPool {
 
  private:
   static constexpr std::size_t block_count = 64;
+
+  void make_block();
 
   std::size_t free_;  // slots not taken, made or not
   Request* first_free_ = nullptr;

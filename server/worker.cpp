@@ -21,8 +21,9 @@ Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports,
       tls_(std::move(tls)),
       workers_(workers),
       index_(workers.size()),
-      buffers_(limits.memory_per_worker),
-      requests_(std::max<std::size_t>(1024, limits.memory_per_worker / engine::buffer_size_min)),
+      buffers_(limits.memory_per_worker, limits.memory_resident),
+      requests_(std::max<std::size_t>(1024, limits.memory_per_worker / engine::buffer_size_min),
+                limits.memory_resident),
       io_context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       work_(asio::make_work_guard(io_context_)),
       spent_(io_context_, Timer::time_point::max()),
@@ -173,6 +174,17 @@ void Worker::serve(UniqueFd input, UniqueFd output, ClientIdentity client) {
   });
 }
 
+void Worker::serve(UniqueFd socket, ClientIdentity client, Handshake handshake) {
+  connection_count_.fetch_add(1, std::memory_order_relaxed);
+  asio::post(io_context_, [this, socket = std::move(socket), client = std::move(client),
+                           handshake = std::move(handshake)]() mutable {
+    if (draining_) return count_departure();
+    metrics_.connections_served.add(1);
+    admit(std::make_unique<SocketTransport>(io_context_, std::move(socket), std::move(client)),
+          std::move(handshake));
+  });
+}
+
 void Worker::arrive(std::unique_ptr<Transport> transport) {
   if (draining_) return count_departure();
   metrics_.connections_served.add(1);
@@ -225,12 +237,15 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
     count_departure();
     co_return;
   }
-  auto connection =
-      std::make_shared<Connection>(*this, std::move(visitor->transport), std::move(*handshake));
+  admit(std::move(visitor->transport), std::move(*handshake));
+}
+
+void Worker::admit(std::unique_ptr<Transport> transport, Handshake handshake) {
+  auto connection = std::make_shared<Connection>(*this, std::move(transport), std::move(handshake));
   connections_.push_back(connection);
   connection->queue().metrics.connections_begun.add(1);
   ++connection->queue().connection_count;
-  co_await begin_transmission(std::move(connection));
+  asio::co_spawn(io_context_, begin_transmission(std::move(connection)), asio::detached);
 }
 
 Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connection) {

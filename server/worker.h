@@ -72,6 +72,9 @@ class Worker {
   void serve(UniqueFd socket, ClientIdentity client);
   // Any thread. Serves one client on two descriptors.
   void serve(UniqueFd input, UniqueFd output, ClientIdentity client);
+  // Any thread. Serves a connected socket from the transmission phase on, since the handshake is
+  // settled without one: the kernel at the other end was told.
+  void serve(UniqueFd socket, ClientIdentity client, Handshake handshake);
   // Before the first serve(): called on this worker's thread whenever its last connection has gone.
   void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
   // Any thread. Ends handshakes, finishes what is in flight, then closes; after the deadline,
@@ -132,6 +135,7 @@ class Worker {
     Timer deadline;
   };
 
+  void admit(std::unique_ptr<Transport> transport, Handshake handshake);
   Awaitable<void> attend(std::shared_ptr<Visitor> visitor);
   Awaitable<void> see_off(std::shared_ptr<Visitor> visitor);
   Awaitable<void> begin_transmission(std::shared_ptr<Connection> connection);

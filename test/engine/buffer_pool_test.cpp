@@ -203,3 +203,18 @@ TEST_CASE("the address sanitizer sees the use of a buffer that was given back") 
   CHECK(::__asan_address_is_poisoned(memory + 8191) == 1);
 }
 #endif
+
+TEST_CASE("a resident pool has the memory of every class from the start and keeps it") {
+  BufferPool pool(2 << 20, true);
+  for (std::size_t size = buffer_size_min; size <= buffer_size_max; size *= 2) {
+    CAPTURE(size);
+    Buffers buffers;
+    while (pool.free() >= size) {
+      buffers.push_back(pool.take(size, size, 0));
+      REQUIRE(buffers.back());
+    }
+    CHECK(buffers.size() == pool.budget() / size);
+    CHECK(resident_bytes(buffers) == pool.budget());
+    CHECK_FALSE(pool.take(buffer_size_min, buffer_size_min, 0));
+  }
+}

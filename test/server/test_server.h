@@ -47,6 +47,7 @@ class TestServer {
   server::Workers& workers() noexcept { return workers_; }
   std::shared_ptr<const server::ExportTable> exports() const { return exports_; }
   server::ServerStatus status(std::chrono::milliseconds deadline = std::chrono::seconds(10));
+  const std::shared_ptr<server::Export>& target() const { return exports_->all().front(); }
   const server::Limits& limits() const noexcept { return limits_; }
 
   static constexpr const char* export_name = "disk";

@@ -1,6 +1,9 @@
 #include "server/worker.h"
 
+#include <sys/socket.h>
+
 #include <catch2/catch.hpp>
+#include <utility>
 
 #include "test_server.h"
 
@@ -46,5 +49,22 @@ TEST_CASE("a client in its handshake is closed when the worker drains") {
   client.greet();
   server.workers().front()->drain();
   CHECK(client.at_end());
+  server.wait_until_idle();
+}
+
+TEST_CASE("a connection whose handshake is settled is served from its first byte on") {
+  auto server = TestServer();
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  auto handshake = server::Handshake{};
+  handshake.target = server.target();
+  handshake.negotiated.export_description = server.target()->describe();
+  server.workers().front()->serve(server::UniqueFd(ends[0]), "a test", std::move(handshake));
+  CHECK(server.workers().front()->connection_count() == 1);
+  auto client = test::Client(server::UniqueFd(ends[1]));
+  const auto data = pattern(4096, 1);
+  CHECK(client.call(Command::write, 512, data.size(), 0, data).error == 0);
+  CHECK(client.call(Command::read, 512, data.size()).data == data);
+  client.close();
   server.wait_until_idle();
 }
