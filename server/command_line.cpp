@@ -168,8 +168,7 @@ Config config_of(const ServeFlags& flags) {
 
 }  // namespace
 
-std::variant<Serve, CheckConfig, ImportConfig, Exit> parse_command_line(int argc,
-                                                                        const char* const* argv) {
+Command parse_command_line(int argc, const char* const* argv) {
   auto app = CLI::App(
       "loopnbd serves disk images and block devices over NBD, with direct asynchronous I/O.");
   app.set_version_flag("--version", fmt::format("loopnbd {}", version));
@@ -186,6 +185,7 @@ std::variant<Serve, CheckConfig, ImportConfig, Exit> parse_command_line(int argc
   auto* const import_config = app.add_subcommand(
       "import-config", "Translate the configuration of nbd-server, to standard output");
   import_config->add_option("FILE", importing.path, "nbd-server's file")->capture_default_str();
+  const auto attach = AttachCommandLine(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -193,6 +193,7 @@ std::variant<Serve, CheckConfig, ImportConfig, Exit> parse_command_line(int argc
   }
   if (check_config->parsed()) return check;
   if (import_config->parsed()) return importing;
+  if (const auto command = attach.parsed()) return *command;
   auto serving = Serve{.config = config_of(flags), .reread = {}};
   if (!flags.config_path.empty()) serving.reread = [flags] { return config_of(flags); };
   return serving;

@@ -8,6 +8,7 @@
 #include <string>
 #include <variant>
 
+#include "server/attach_command.h"
 #include "server/config.h"
 
 namespace server {
@@ -27,9 +28,10 @@ struct Exit {
   int status = 0;
 };
 
+using Command = std::variant<Serve, CheckConfig, ImportConfig, AttachCommand, Exit>;
+
 // Parses the command line. Exit when everything is said already (help, version, a usage error).
 // Throws ConfigError for values that cannot be.
-std::variant<Serve, CheckConfig, ImportConfig, Exit> parse_command_line(int argc,
-                                                                        const char* const* argv);
+Command parse_command_line(int argc, const char* const* argv);
 
 }  // namespace server

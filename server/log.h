@@ -20,6 +20,8 @@ void start(const std::string& level);
 
 // Any thread. `level` as above.
 void set_level(const std::string& level);
+// As start(), and to the system's log as well, for a process that lets go of standard error.
+void start_in_background(const std::string& level);
 
 bool is_level(std::string_view level);
 

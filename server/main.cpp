@@ -10,6 +10,7 @@
 #include <system_error>
 #include <variant>
 
+#include "server/attach.h"
 #include "server/command_line.h"
 #include "server/import_config.h"
 #include "server/log.h"
@@ -77,6 +78,8 @@ int main(int argc, char** argv) {
       return check_config(checking->path);
     if (const auto* const importing = std::get_if<server::ImportConfig>(&command))
       return import_config(importing->path);
+    if (const auto* const attaching = std::get_if<server::AttachCommand>(&command))
+      return server::run(*attaching);
     return std::get<server::Exit>(command).status;
   } catch (const std::exception& error) {
     std::cerr << "loopnbd: " << error.what() << '\n';

@@ -10,21 +10,11 @@
 #include <filesystem>
 #include <fstream>
 
+#include "temporary_folder.h"
+
 namespace {
 
-// A folder of its own, removed at the end.
-class Folder {
- public:
-  Folder() {
-    auto name = std::string("/tmp/loopnbd-test-XXXXXX");
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
+using Folder = test::TemporaryFolder;
 
 }  // namespace
 

@@ -59,7 +59,8 @@ TEST_CASE("a connection whose handshake is settled is served from its first byte
   auto handshake = server::Handshake{};
   handshake.target = server.target();
   handshake.negotiated.export_description = server.target()->describe();
-  server.workers().front()->serve(server::UniqueFd(ends[0]), "a test", std::move(handshake));
+  server.workers().front()->serve(server::UniqueFd(ends[0]),
+                                  server::ClientIdentity{.name = "a test"}, std::move(handshake));
   CHECK(server.workers().front()->connection_count() == 1);
   auto client = test::Client(server::UniqueFd(ends[1]));
   const auto data = pattern(4096, 1);

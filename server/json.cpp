@@ -1,0 +1,2 @@
+// Boost.JSON, compiled once: the library itself is not linked.
+#include <boost/json/src.hpp>
