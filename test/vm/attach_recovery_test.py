@@ -1,0 +1,95 @@
+"""What an attached device survives: the end of our own process, of the server behind an nbd://
+address, of its network, and a machine without memory. In each case a file system is mounted on the
+device and its writes are verified, and it must not see an error.
+"""
+
+import pytest
+
+from rig import guest
+
+# Writes that are read back and compared while they go on; the checksums are per 4 KiB.
+FIO = """fio --name=verified --directory=/mnt/disk --size=16M --rw=randwrite --bs=4k --iodepth=8 \
+    --direct=1 --ioengine=libaio --verify=crc32c --verify_backlog=64 --verify_fatal=1 \
+    --fallocate=none --fsync=32 --time_based --runtime=%d --output=/tmp/fio.log"""
+
+# No line of these may be in the kernel's log.
+ERRORS = "I/O error|aborted journal|Remounting filesystem read-only|XFS.*(error|shutdown)"
+
+
+def write_and_verify(seconds, disturbance, meanwhile="true"):
+    """A script: fio on /mnt/disk for so long, and `disturbance` once it has written something."""
+    return f"""
+        set -e
+        {FIO % seconds} &
+        fio=$!
+        until test -s /mnt/disk/verified.0.0; do sleep 0.1; done
+        dd if=/dev/urandom of=/mnt/disk/acknowledged bs=64k count=16 conv=fsync status=none
+        sha256sum /mnt/disk/acknowledged >/tmp/sum
+        {disturbance}
+        {meanwhile}
+        wait $fio
+        echo 3 >/proc/sys/vm/drop_caches
+        sha256sum --quiet -c /tmp/sum"""
+
+
+def no_error_was_seen(machine, device="/dev/nbd0"):
+    told = machine.run(f"dmesg | grep -E '{ERRORS}'", check=False)
+    assert told.status == 1, told.stdout
+    machine.run(f"umount /mnt/disk && fsck.ext4 -fn {device} && loopnbd detach {device}")
+
+
+@pytest.fixture(name="machine")
+def guest_with_disk():
+    with guest.Guest() as machine:
+        machine.run("""
+            mkfs.ext4 -q $DISK && mkdir -p /srv /mnt/disk && mount $DISK /srv
+            truncate -s 128M /srv/disk.img && mkfs.ext4 -q /srv/disk.img""")
+        yield machine
+
+
+@pytest.mark.parametrize("connections", [1, 2])
+def test_a_killed_process_is_replaced_by_one_with_the_same_arguments(machine, connections):
+    attach = f"loopnbd attach --timeout 3 --connections {connections} /srv/disk.img"
+    machine.run(f"{attach} && mount /dev/nbd0 /mnt/disk")
+    kill = """
+        kill -9 $(loopnbd devices --json | grep -o '"pid":[0-9]*' | cut -d: -f2)
+        loopnbd devices | grep -v process"""
+    again = f"test $({attach}) = /dev/nbd0"
+    machine.run(write_and_verify(25, kill, f"sleep 2; {again}; sleep 5; {kill}; {again}"), 200)
+    machine.run("loopnbd devices | grep process")
+    no_error_was_seen(machine)
+    machine.run("fsck.ext4 -fn /srv/disk.img")
+
+
+def test_without_a_timeout_requests_of_a_killed_process_are_sent_again_as_well(machine):
+    attach = "loopnbd attach /srv/disk.img"
+    machine.run(f"{attach} && mount /dev/nbd0 /mnt/disk")
+    machine.run(write_and_verify(10, "pkill -9 -x loopnbd", f"sleep 1; {attach}"), 200)
+    no_error_was_seen(machine)
+
+
+def test_nobody_takes_over_with_another_file_or_one_that_has_shrunk(machine):
+    machine.run("loopnbd attach /srv/disk.img && cp /srv/disk.img /srv/copy.img")
+    machine.run("pkill -9 -x loopnbd; while pgrep -x loopnbd; do sleep 0.1; done")
+    assert machine.stdout("loopnbd attach /srv/copy.img") == "/dev/nbd1"
+    refused = machine.run("loopnbd attach --device /dev/nbd0 /srv/copy.img", check=False)
+    assert refused.status == 1
+    machine.run("truncate -s 64M /srv/disk.img")
+    refused = machine.run("loopnbd attach /srv/disk.img", check=False)
+    assert "has shrunk" in refused.stderr
+    refused = machine.run("loopnbd attach --read-only /srv/disk.img", check=False)
+    assert "for writing" in refused.stderr
+    machine.run("truncate -s 128M /srv/disk.img && loopnbd attach /srv/disk.img")
+    machine.run("loopnbd detach /dev/nbd0 && loopnbd detach /dev/nbd1")
+
+
+def test_a_disk_slower_than_the_timeout_delays_requests_but_loses_none(machine):
+    # The kernel gives the connection up, and gets a new one from the same process.
+    machine.run("""
+        umount /srv && echo "0 $(blockdev --getsz $DISK) delay $DISK 0 0 $DISK 0 0" >/tmp/table
+        dmsetup create slow </tmp/table && mount /dev/mapper/slow /srv
+        loopnbd attach --timeout 2 /srv/disk.img && mount /dev/nbd0 /mnt/disk""")
+    slow = 'sed "s/ 0$/ 5000/" /tmp/table | dmsetup reload slow && dmsetup resume slow'
+    fast = "dmsetup reload slow /tmp/table && dmsetup resume slow"
+    machine.run(write_and_verify(20, slow, f"sleep 8; {fast}"), 200)
+    no_error_was_seen(machine)
