@@ -14,8 +14,8 @@ def test_a_short_cut_of_the_network_only_delays_writes(net, serve, tmp_path):
         machine.run(f"""modprobe nbd
             nbd-client -N disk.img {network.HOST_ADDRESS} /dev/nbd0 && mount /dev/nbd0 /mnt""")
         net.cut()
-        machine.run("""(dd if=/dev/urandom of=/mnt/file bs=64k count=4 conv=fsync; echo $? >/tmp/status
-            ) </dev/null >/tmp/dd.log 2>&1 &""")
+        machine.run("""(dd if=/dev/urandom of=/mnt/file bs=64k count=4 conv=fsync
+            echo $? >/tmp/status) </dev/null >/tmp/dd.log 2>&1 &""")
         mended = time.monotonic() + 10
         while time.monotonic() < mended:  # a cut of this length is what is tested
             machine.run("[[ ! -e /tmp/status ]]")

@@ -40,11 +40,13 @@ class Network:
         subprocess.run(self.command(*arguments), check=True, timeout=30)
 
     def cut(self):
-        """Nothing gets through any more, without a word to either side."""
-        self.run("ip", "link", "set", DEVICE, "down")
+        """Nothing gets through any more, without a word to either side. The device stays up: the
+        guest would take its going down for a broken network card.
+        """
+        self.run("ip", "address", "del", f"{HOST_ADDRESS}/24", "dev", DEVICE)
 
     def mend(self):
-        self.run("ip", "link", "set", DEVICE, "up")
+        self.run("ip", "address", "add", f"{HOST_ADDRESS}/24", "dev", DEVICE)
 
     def close(self):
         self._keeper.stdin.close()
