@@ -217,18 +217,25 @@ def sidecar_pod(disk_volume, arguments):
     return manifests
 
 
+def mount_point(podman, volume):
+    found = podman.run("volume", "inspect", "--format", "{{.Mountpoint}}", volume)
+    return pathlib.Path(found.strip())
+
+
 def test_the_pod_reads_and_writes_through_its_sidecar_and_survives_its_death(
     podman, image, client_image, tmp_path
 ):
     podman.run("volume", "create", "disk")
-    mount_point = podman.run("volume", "inspect", "--format", "{{.Mountpoint}}", "disk").strip()
-    data = pathlib.Path(mount_point)
+    data = mount_point(podman, "disk")
     os.chown(data, USER, USER)
     program = (pathlib.Path(__file__).parent / "pod_client.py").read_text()
     uri = "nbd+unix:///disk?socket=/run/loopnbd/nbd.sock"
     manifests = sidecar_pod("disk", ["/usr/bin/python3.11", "-c", program, uri])
     (tmp_path / "pod.yaml").write_text(yaml.safe_dump_all(manifests))
     podman.run("play", "kube", tmp_path / "pod.yaml")
+    # The kubelet would let fsGroup into an emptyDir. Podman makes it root's or not, whichever
+    # container mounts it first; until it is the user's, the server fails and is started again.
+    os.chown(mount_point(podman, "socket"), USER, USER)
 
     def log():
         return podman.logs("app-app")
