@@ -28,6 +28,7 @@ def test_the_package_has_everything_in_its_place(deb):
         "/lib/systemd/system/loopnbd.service",
         "/lib/systemd/system/loopnbd@.service",
         "/lib/systemd/system/loopnbd.socket",
+        "/lib/systemd/system/loopnbd-attach@.service",
         "/usr/lib/sysusers.d/loopnbd.conf",
         "/usr/share/man/man1/loopnbd.1.gz",
         "/usr/share/man/man5/loopnbd.toml.5.gz",

@@ -26,12 +26,21 @@ def installed(tmp_path):
     for unit in UNITS.glob("loopnbd*.s*"):
         text = unit.read_text().replace("/usr/bin/loopnbd", str(program))
         (tmp_path / unit.name).write_text(text)
-    # An instance of the template, for what looks at units in use.
+    # An instance of each template, for what looks at units in use.
     (tmp_path / "loopnbd@disk.service").symlink_to(tmp_path / "loopnbd@.service")
+    (tmp_path / "loopnbd-attach@nbd0.service").symlink_to(tmp_path / "loopnbd-attach@.service")
     return tmp_path
 
 
-@pytest.mark.parametrize("unit", ["loopnbd.service", "loopnbd@disk.service", "loopnbd.socket"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "loopnbd.service",
+        "loopnbd@disk.service",
+        "loopnbd.socket",
+        "loopnbd-attach@nbd0.service",
+    ],
+)
 def test_systemd_finds_nothing_wrong_with_a_unit(installed, unit):
     result = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", installed / unit],
