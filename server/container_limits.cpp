@@ -106,7 +106,7 @@ void apply_group(ContainerLimits& limits, const Hierarchy& hierarchy, const fs::
 // The group's path below the mount point. With a namespace of its own, or a mount of the
 // container's group alone, the group is what is mounted.
 fs::path below_mount_point(const Hierarchy& hierarchy, const fs::path& group) {
-  const auto relative = group.lexically_relative(hierarchy.group_at_mount_point);
+  auto relative = group.lexically_relative(hierarchy.group_at_mount_point);
   if (relative.empty() || relative == "." || *relative.begin() == "..") return {};
   return relative;
 }

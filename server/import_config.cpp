@@ -94,7 +94,7 @@ std::string_view trim(std::string_view text) {
 // none.
 std::string network_of(std::string_view text) {
   const auto slash = std::min(text.find('/'), text.size());
-  const auto address = std::string(text.substr(0, slash));
+  auto address = std::string(text.substr(0, slash));
   auto bytes = std::array<unsigned char, 16>{};
   const auto family = address.find(':') == std::string::npos ? AF_INET : AF_INET6;
   if (::inet_pton(family, address.c_str(), bytes.data()) != 1) return "";

@@ -7,7 +7,6 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
-#include <ranges>
 
 namespace server {
 namespace {
@@ -59,9 +58,9 @@ std::string KeyFileSection::place(const KeyFileEntry& entry) const {
 }
 
 const KeyFileEntry* KeyFileSection::find(std::string_view key) const {
-  for (const auto& entry : std::views::reverse(entries))
-    if (entry.key == key) return &entry;
-  return nullptr;
+  const auto found = std::find_if(entries.rbegin(), entries.rend(),
+                                  [key](const auto& entry) { return entry.key == key; });
+  return found == entries.rend() ? nullptr : &*found;
 }
 
 std::optional<std::string> KeyFileSection::text(std::string_view key) const {
