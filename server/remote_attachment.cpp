@@ -186,10 +186,10 @@ void RemoteAttachment::reconnect() noexcept {
 // True when the kernel has as many connections as it has places for.
 bool RemoteAttachment::hand_over() {
   device_.replace_sockets(sockets_of(offered_));
-  const auto taken =
-      std::ranges::partition(offered_, [](const auto& link) { return !is_taken(link.get()); });
-  std::ranges::move(taken, std::back_inserter(links_));
-  offered_.erase(taken.begin(), taken.end());
+  const auto taken = std::partition(offered_.begin(), offered_.end(),
+                                    [](const auto& link) { return !is_taken(link.get()); });
+  std::move(taken, offered_.end(), std::back_inserter(links_));
+  offered_.erase(taken, offered_.end());
   if (!offered_.empty() && ++offers_ < offers_max) return false;
   // Those that are left over after so long have no place: their predecessors are alive.
   offered_.clear();

@@ -171,7 +171,7 @@ void abort_connection(int socket) noexcept {
   // the connection. A Unix socket has delivered everything already and refuses the second step.
   ::shutdown(socket, SHUT_RDWR);
   const auto nowhere = sockaddr{.sa_family = AF_UNSPEC, .sa_data = {}};
-  ::connect(socket, &nowhere, sizeof nowhere);
+  static_cast<void>(::connect(socket, &nowhere, sizeof nowhere));
 }
 
 }  // namespace server
