@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <linux/blkpg.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
@@ -27,6 +28,19 @@ namespace {
   throw NbdError(EBUSY, fmt::format("{} is in use by another program; nbd-client -d {} would end "
                                     "that. Name another device or none",
                                     device, device));
+}
+
+// The kernel forgets the partitions of a device that is disconnected only when the next one takes
+// its place.
+void forget_partitions(int device, std::uint32_t index) noexcept {
+  for (const auto number : nbd_device_partitions(index)) {
+    auto partition = blkpg_partition{};
+    partition.pno = number;
+    auto request = blkpg_ioctl_arg{
+        .op = BLKPG_DEL_PARTITION, .flags = 0, .datalen = sizeof partition, .data = &partition};
+    // One that somebody has open stays; reading it will fail.
+    ::ioctl(device, BLKPG, &request);
+  }
 }
 
 }  // namespace
@@ -137,6 +151,7 @@ UniqueFd quiesce_nbd_device(std::uint32_t index) {
                    fmt::format("cannot write out what is cached of {}: {}; it stays attached", path,
                                std::strerror(error)));
   }
+  forget_partitions(device.get(), index);
   return device;
 }
 

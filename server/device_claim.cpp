@@ -52,8 +52,9 @@ std::optional<DeviceClaim> DeviceClaim::take(std::uint32_t index,
   const auto path = file_of(index, folder);
   auto file = UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!file)
-    throw std::runtime_error(
-        fmt::format("cannot claim /dev/nbd{}: {}: {}", index, path.native(), std::strerror(errno)));
+    throw std::runtime_error(fmt::format("cannot claim /dev/nbd{}: {}: {}{}", index, path.native(),
+                                         std::strerror(errno),
+                                         errno == EACCES ? "; attaching needs root" : ""));
   auto lock = whole_file();
   if (::fcntl(file.get(), F_OFD_SETLK, &lock) != 0) return std::nullopt;
   return DeviceClaim(std::move(file));

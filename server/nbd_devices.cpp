@@ -71,6 +71,18 @@ std::optional<std::uint32_t> parse_nbd_device(std::string_view name) {
 
 std::string nbd_device_path(std::uint32_t index) { return fmt::format("/dev/nbd{}", index); }
 
+std::vector<int> nbd_device_partitions(std::uint32_t index,
+                                       const std::filesystem::path& sys_block) {
+  auto numbers = std::vector<int>{};
+  auto failure = std::error_code{};
+  const auto folder = sys_block / fmt::format("nbd{}", index);
+  for (const auto& entry : std::filesystem::directory_iterator(folder, failure))
+    if (const auto number = read_number(entry.path() / "partition"); number > 0)
+      numbers.push_back(static_cast<int>(number));
+  std::ranges::sort(numbers);
+  return numbers;
+}
+
 std::vector<std::string> nbd_device_uses(std::uint32_t index, const std::filesystem::path& mounts,
                                          const std::filesystem::path& swaps) {
   auto uses = std::vector<std::string>{};

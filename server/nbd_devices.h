@@ -27,6 +27,10 @@ std::optional<std::uint32_t> parse_nbd_device(std::string_view name);
 
 std::string nbd_device_path(std::uint32_t index);
 
+// The numbers of its partitions.
+std::vector<int> nbd_device_partitions(std::uint32_t index,
+                                       const std::filesystem::path& sys_block = "/sys/block");
+
 // Where the device or one of its partitions is mounted or used as swap, as /proc shows it. Empty
 // when that is nowhere.
 std::vector<std::string> nbd_device_uses(std::uint32_t index,

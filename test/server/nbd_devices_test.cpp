@@ -50,6 +50,16 @@ TEST_CASE("a device may be named in several ways, and others are refused") {
     CHECK_FALSE(server::parse_nbd_device(name));
 }
 
+TEST_CASE("the partitions of a device are found") {
+  const auto sys = test::TemporaryFolder();
+  sys.write("nbd1/size", "8\n");
+  sys.write("nbd1/nbd1p12/partition", "12\n");
+  sys.write("nbd1/nbd1p2/partition", "2\n");
+  sys.write("nbd1/queue/logical_block_size", "512\n");
+  CHECK(server::nbd_device_partitions(1, sys.path()) == std::vector<int>{2, 12});
+  CHECK(server::nbd_device_partitions(2, sys.path()).empty());
+}
+
 TEST_CASE("mount points and swap of a device and its partitions are found") {
   const auto proc = test::TemporaryFolder();
   const auto mounts = proc.write("mounts",

@@ -38,13 +38,17 @@ def no_error_was_seen(machine, device="/dev/nbd0"):
     machine.run(f"umount /mnt/disk && fsck.ext4 -fn {device} && loopnbd detach {device}")
 
 
+def with_disk(machine):
+    machine.run("""
+        mkfs.ext4 -q $DISK && mkdir -p /srv /mnt/disk && mount $DISK /srv
+        truncate -s 128M /srv/disk.img && mkfs.ext4 -q /srv/disk.img""")
+    return machine
+
+
 @pytest.fixture(name="machine")
 def guest_with_disk():
     with guest.Guest() as machine:
-        machine.run("""
-            mkfs.ext4 -q $DISK && mkdir -p /srv /mnt/disk && mount $DISK /srv
-            truncate -s 128M /srv/disk.img && mkfs.ext4 -q /srv/disk.img""")
-        yield machine
+        yield with_disk(machine)
 
 
 @pytest.mark.parametrize("connections", [1, 2])
@@ -93,3 +97,46 @@ def test_a_disk_slower_than_the_timeout_delays_requests_but_loses_none(machine):
     fast = "dmsetup reload slow /tmp/table && dmsetup resume slow"
     machine.run(write_and_verify(20, slow, f"sleep 8; {fast}"), 200)
     no_error_was_seen(machine)
+
+
+@pytest.fixture(name="small_machine")
+def guest_with_little_memory():
+    # The other kind of guest, with memory of its own, cannot do without memory.
+    with guest.Guest(kernel="qemu", memory_mib=320) as machine:
+        yield with_disk(machine)
+
+
+def test_dirty_pages_are_written_out_when_there_is_no_memory_left(small_machine):
+    # More than the guest's memory, by way of the page cache, beside programs that take all of it
+    # until the kernel kills them. The process behind the device must neither wait for the pages
+    # that it is to write nor be killed.
+    machine = small_machine
+    machine.run("loopnbd attach --swap /srv/disk.img && mount /dev/nbd0 /mnt/disk")
+    pid = machine.stdout("pgrep -x loopnbd")
+    assert machine.stdout(f"cat /proc/{pid}/oom_score_adj") == "-1000"
+    assert int(machine.stdout(f"grep VmLck /proc/{pid}/status").split()[1]) > 50_000
+    machine.run(
+        """
+        (while test ! -e /tmp/enough; do tail /dev/zero; done) 2>/dev/null &
+        head -c 64M /dev/urandom >/srv/content
+        for round in 1 2 3 4; do
+          dd if=/srv/content of=/mnt/disk/file bs=1M conv=fsync status=none || exit 1
+          cmp /srv/content /mnt/disk/file || exit 1
+        done
+        touch /tmp/enough; wait""",
+        300,
+    )
+    assert int(machine.stdout("dmesg | grep -c 'Killed process.*(tail)'")) > 0
+    assert machine.stdout("pgrep -x loopnbd") == pid
+    no_error_was_seen(machine)
+
+
+def test_the_device_can_be_swap_space(small_machine):
+    machine = small_machine
+    machine.run("loopnbd attach --swap /srv/disk.img && mkswap /dev/nbd0 && swapon /dev/nbd0")
+    machine.run("(tail /dev/zero); test $? = 137", 150)
+    used = machine.stdout("awk '/pswpout/ {print $2}' /proc/vmstat")
+    assert int(used) > 1000
+    refused = machine.run("loopnbd detach /dev/nbd0", check=False)
+    assert "used as swap" in refused.stderr
+    machine.run("swapoff /dev/nbd0 && loopnbd detach /dev/nbd0")

@@ -37,8 +37,10 @@ def test_a_remote_export_is_attached_listed_and_detached(machine, address):
         mount /dev/nbd0 /mnt/disk && cp -a /usr/bin /mnt/disk/ && umount /mnt/disk
         loopnbd detach /dev/nbd0 && ! kill -0 {entry["pid"]} 2>/dev/null
         kill $(cat /run/server.pid) && tail --pid=$(cat /run/server.pid) -f /dev/null
-        fsck.ext4 -fn /srv/disk.img && mount -o loop,ro /srv/disk.img /mnt/disk
-        diff -r --no-dereference /usr/bin /mnt/disk/bin && umount /mnt/disk""")
+        fsck.ext4 -fn /srv/disk.img
+        loopnbd attach --read-only /srv/disk.img && mount -o ro /dev/nbd0 /mnt/disk
+        diff -r --no-dereference /usr/bin /mnt/disk/bin
+        umount /mnt/disk && loopnbd detach /dev/nbd0""")
     assert json.loads(machine.stdout("loopnbd devices --json")) == []
 
 

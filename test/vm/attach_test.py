@@ -13,7 +13,7 @@ MIB = 1 << 20
 def guest_with_files():
     """One guest for all tests here. /srv: ext4 on a disk, so that direct I/O is possible."""
     with guest.Guest() as machine:
-        machine.run("mkfs.ext4 -q $DISK && mkdir /srv && mount $DISK /srv")
+        machine.run("mkfs.ext4 -q $DISK && mkdir -p /srv && mount $DISK /srv")
         yield machine
 
 
@@ -124,7 +124,6 @@ def test_partitions_appear_and_what_is_mounted_is_not_detached(machine):
     assert "/dev/nbd0p2 is mounted on /mnt/part" in told
     machine.run("""
         test $(tail -1 /mnt/part/numbers) = 1000 && umount /mnt/part && loopnbd detach /dev/nbd0
-        fsck.ext4 -fn "/srv/disk.img?offset=$((41 * 512 * 1024))" >/dev/null 2>&1 || true
         ! test -e /dev/nbd0p1""")
 
 
@@ -145,9 +144,9 @@ def test_a_file_system_on_it_survives_verified_writes_and_a_check(
         cp -a /usr/share/doc /usr/bin /mnt/disk/ && fstrim /mnt/disk
         umount /mnt/disk && loopnbd detach /dev/nbd0
         {check} /srv/disk.img
-        mount -o loop,ro /srv/disk.img /mnt/disk
+        loopnbd attach --read-only /srv/disk.img && mount -o ro /dev/nbd0 /mnt/disk
         diff -r --no-dereference /usr/bin /mnt/disk/bin
-        umount /mnt/disk""",
+        umount /mnt/disk && loopnbd detach /dev/nbd0""",
         timeout=240,
     )
 
@@ -177,12 +176,11 @@ def test_what_stands_in_the_way_is_said(machine):
     assert f"/dev/nbd0 is in use by process {pid}" in busy
     again = refused(machine, "loopnbd attach /srv/a")
     assert f"attached already: it is /dev/nbd0, by process {pid}" in again
-    served = refused(machine, "loopnbd attach --read-only /srv/a")
-    assert "it is locked" in served
+    assert "attached already" in refused(machine, "loopnbd attach --read-only /srv/a")
+    assert "is locked" in machine.run("timeout 5 loopnbd serve /srv/a", check=False).stderr
     assert "100 bytes" in refused(machine, "loopnbd attach /srv/small")
     assert "it is a directory" in refused(machine, "loopnbd attach /srv/folder")
     assert "truncate -s 10G" in refused(machine, "loopnbd attach /srv/none")
-    machine.run("chmod 777 /srv /srv/b; chmod 666 /srv/b; chmod 777 /run")
     user = "setpriv --reuid=1000 --clear-groups loopnbd"
     assert "root" in refused(machine, f"{user} attach /srv/b")
     assert "not attached" in refused(machine, "loopnbd detach /dev/nbd5")
