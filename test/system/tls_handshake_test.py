@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 import subprocess
+import threading
 
 import pytest
 
@@ -305,12 +306,15 @@ def test_the_client_cannot_renegotiate(server, pki):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        guard = threading.Timer(WAIT_SECONDS, openssl.kill)
+        guard.start()
         for line in openssl.stdout:
             if b"Extended master secret" in line:
                 break  # the last line about the session
         openssl.stdin.write(b"R\n")
         openssl.stdin.flush()
         told = openssl.communicate(timeout=WAIT_SECONDS)[0]
+        guard.cancel()
     assert b"no renegotiation" in told, told
     with tls.client(server, tls.context(pki), "disk") as another:
         assert another.read(0, 512)
@@ -328,16 +332,18 @@ def test_a_key_update_that_asks_for_another_is_answered(server, pki, image):
             stderr=subprocess.PIPE,
             bufsize=0,
         )
-        while openssl.stderr.readline() not in (b"", b"Verification: OK\n"):
-            pass
+        guard = threading.Timer(WAIT_SECONDS, openssl.kill)
+        guard.start()
         openssl.stdin.write(option_message(OPT_GO, go_payload("disk")))
         go = 20 + 12 + 20
         assert len(exactly(openssl.stdout, go)) == go
         for cookie in range(3):
             openssl.stdin.write(b"K\n")
-            assert openssl.stderr.readline()  # it says so; what is written then is another line
+            # It reads in chunks, and takes all of one that begins with a K for the command.
+            assert b"KEYUPDATE\n" in iter(openssl.stderr.readline, b""), "no key update"
             openssl.stdin.write(request_message(CMD_READ, 512 * cookie, 512, cookie=cookie))
             assert exactly(openssl.stdout, 16 + 512)[16:] == data[512 * cookie :][:512]
+        guard.cancel()
         openssl.kill()
         openssl.communicate()
 
