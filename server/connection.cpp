@@ -92,6 +92,12 @@ void Connection::pump() {
 
 void Connection::resume() {
   waiting_for_resources_ = false;
+  // Tries at once: to wait for the socket, which is readable, would go round in circles as long as
+  // there is no buffer.
+  if (std::exchange(receive_blocked_, false)) {
+    blocked_ = false;
+    receive_while_possible();
+  }
   pump();
   if (!waiting_for_resources_) progressed_ = true;
 }
@@ -168,6 +174,7 @@ ssize_t Connection::receive_once() noexcept {
       vectors[count++] = {.iov_base = room.data(), .iov_len = room.size()};
       offered += room.size();
     } else if (filling_ == nullptr) {
+      receive_blocked_ = true;
       wait_for_resources();
       return -EAGAIN;
     }

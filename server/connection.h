@@ -146,7 +146,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool waiting_readable_ = false;
   bool drained_ = false;  // the last receive left nothing behind
   bool started_ = false;
-  bool blocked_ = false;  // parsing waits for a slot or a buffer
+  bool blocked_ = false;          // parsing waits for a slot or a buffer
+  bool receive_blocked_ = false;  // there was no buffer to receive into
   bool input_ended_ = false;
   bool spent_told_ = false;  // to the worker
 

@@ -24,7 +24,7 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) noexce
 }  // namespace
 
 void Connection::parse() noexcept {
-  blocked_ = false;
+  blocked_ = receive_blocked_ && !input_ended_;
   auto progress = true;
   while (progress && !broken_) {
     switch (phase_) {

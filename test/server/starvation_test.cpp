@@ -91,7 +91,7 @@ TEST_CASE("more busy connections than the memory has receive buffers are all ser
 TEST_CASE("clients that have stopped reading one after the other do not starve the next") {
   auto server = TestServer({.memory = memory_min, .stall_deadline = std::chrono::seconds(1)});
   auto hogs = std::vector<Client>{};
-  for (auto index = 0; index < 24; ++index) {
+  for (auto index = 0; index < 12; ++index) {
     auto& hog = hogs.emplace_back(server.connect());
     hog.go(TestServer::export_name);
     for (auto cookie = 0U; cookie < 32; ++cookie) hog.request(Command::read, cookie, 0, 1U << 20);
