@@ -1,12 +1,17 @@
 #include "server/log.h"
 
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <poll.h>
+#include <spdlog/sinks/ansicolor_sink.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <utility>
 
 namespace server::log {
 namespace {
@@ -20,10 +25,40 @@ void set_default(std::shared_ptr<spdlog::logger> logger, const std::string& leve
   spdlog::set_level(spdlog::level::from_str(level));
 }
 
+// Standard error. A pipe that nobody empties must not stop the server: what there is no room for is
+// dropped and counted. Any thread.
+class Sink final : public spdlog::sinks::ansicolor_stderr_sink_mt {
+ public:
+  void log(const spdlog::details::log_msg& message) override {
+    const auto lock = std::lock_guard(mutex_);
+    if (lost_ > 0 && has_room()) {
+      const auto text = fmt::format("{} lines of this log were lost: nobody took them in time",
+                                    std::exchange(lost_, 0));
+      write(spdlog::details::log_msg(message.logger_name, spdlog::level::warn, text));
+    }
+    if (has_room()) {
+      write(message);
+    } else {
+      ++lost_;
+    }
+  }
+
+ private:
+  // A pipe says so when it takes PIPE_BUF bytes, which is longer than a line.
+  static bool has_room() noexcept {
+    auto state = pollfd{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+    return ::poll(&state, 1, 0) > 0;
+  }
+  void write(const spdlog::details::log_msg& message) { ansicolor_stderr_sink::log(message); }
+
+  std::mutex mutex_;
+  std::uint64_t lost_ = 0;  // lines since the last one written
+};
+
 }  // namespace
 
 void start(const std::string& level) {
-  auto logger = spdlog::stderr_color_mt("loopnbd");
+  auto logger = std::make_shared<spdlog::logger>("loopnbd", std::make_shared<Sink>());
   logger->set_pattern(std::getenv("JOURNAL_STREAM") != nullptr ? "%^%l%$: %v"
                                                                : "%Y-%m-%d %H:%M:%S.%e %^%l%$: %v");
   set_default(std::move(logger), level);
@@ -32,7 +67,7 @@ void start(const std::string& level) {
 void start_in_background(const std::string& level) {
   auto system =
       std::make_shared<spdlog::sinks::syslog_sink_mt>("loopnbd", LOG_PID, LOG_DAEMON, false);
-  auto standard_error = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+  auto standard_error = std::make_shared<Sink>();
   // Whoever waits for the process to be ready wants to know what is wrong, and nothing else.
   standard_error->set_level(spdlog::level::warn);
   standard_error->set_pattern("loopnbd: %v");

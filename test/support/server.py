@@ -97,6 +97,16 @@ def is_listening(address, pid="self"):
     )
 
 
+def connect(address):
+    """A connected socket, not a byte sent or received. `address` as in Server."""
+    if isinstance(address, str):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(WAIT_SECONDS)
+        connection.connect(address)
+        return connection
+    return socket.create_connection(address, WAIT_SECONDS)
+
+
 class Server:
     """One running `loopnbd serve`. `address` is a Unix socket's path or (host, port); `net`, where
     there is one, the network namespace it runs in (test/vm/rig/network.py).
@@ -178,13 +188,7 @@ class Server:
         return f"nbd://[{host}]:{port}/{name}" if ":" in host else f"nbd://{host}:{port}/{name}"
 
     def connect(self):
-        """A connected socket, not a byte sent or received."""
-        if isinstance(self.address, str):
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(WAIT_SECONDS)
-            connection.connect(self.address)
-            return connection
-        return socket.create_connection(self.address, WAIT_SECONDS)
+        return connect(self.address)
 
     def client(self, export_name="", **options):
         """A client in the transmission phase; `options` as in nbd_client.Client.start()."""

@@ -1,13 +1,24 @@
 """What an operator's shell or service manager may hand over: closed streams and small limits."""
 
+import fcntl
+import os
 import resource
+import select
 import subprocess
+import time
 
 import pytest
 
 from support import images
-from support.nbd_client import CMD_WRITE, ENOSPC
-from support.server import WAIT_SECONDS, binary, environment
+from support.nbd_client import CMD_WRITE, ENOSPC, Client
+from support.server import (
+    WAIT_SECONDS,
+    binary,
+    connect,
+    die_with_parent,
+    environment,
+    is_listening,
+)
 
 
 def run_with_closed_streams(streams, *arguments):
@@ -42,6 +53,37 @@ def test_the_warnings_of_check_config_are_no_part_of_its_answer(tmp_path, image)
     result = run_with_closed_streams((), "check-config", config)
     assert result.stdout.decode() == f"{config}: the configuration is valid\n"
     assert b"multiple" in result.stderr
+
+
+def test_a_log_that_nobody_reads_does_not_stop_the_server(tmp_path, image):
+    address = str(tmp_path / "nbd.sock")
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen(
+        [binary(), "serve", "--listen", f"unix:{address}", str(image)],
+        env=environment(),
+        stderr=writing,
+        preexec_fn=die_with_parent,
+    )
+    os.close(writing)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not is_listening(address) and time.monotonic() < deadline:
+        assert process.poll() is None
+    for _ in range(50):
+        with Client(connect(address)) as client:
+            client.start()
+            client.write(0, b"x" * 512)
+            client.disconnect()
+    os.set_blocking(reading, False)
+    while select.select([reading], [], [], 0)[0]:
+        assert os.read(reading, 65536)
+    with Client(connect(address)) as client:
+        client.start()
+        assert client.read(0, 512) == b"x" * 512
+    process.terminate()
+    assert process.wait(WAIT_SECONDS) == 0
+    with os.fdopen(reading, "rb") as rest:
+        assert b"lines of this log were lost" in rest.read()
 
 
 def test_a_small_soft_limit_of_open_files_does_not_limit_the_clients(
