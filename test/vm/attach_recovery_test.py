@@ -91,7 +91,7 @@ def test_a_disk_slower_than_the_timeout_delays_requests_but_loses_none(machine):
     # The kernel gives the connection up, and gets a new one from the same process.
     machine.run("""
         umount /srv && echo "0 $(blockdev --getsz $DISK) delay $DISK 0 0 $DISK 0 0" >/tmp/table
-        dmsetup create slow </tmp/table && mount /dev/mapper/slow /srv
+        dmsetup create slow </tmp/table && dmsetup mknodes && mount /dev/mapper/slow /srv
         loopnbd attach --timeout 2 /srv/disk.img && mount /dev/nbd0 /mnt/disk""")
     slow = 'sed "s/ 0$/ 5000/" /tmp/table | dmsetup reload slow && dmsetup resume slow'
     fast = "dmsetup reload slow /tmp/table && dmsetup resume slow"

@@ -190,6 +190,7 @@ def test_what_stands_in_the_way_is_said(machine):
 def test_a_device_of_another_program_is_left_alone(machine):
     machine.run("""
         truncate -s 1M /srv/a /srv/b
+        modprobe nbd
         loopnbd serve --listen unix:/tmp/socket /srv/a 2>/tmp/log & echo $! >/tmp/pid
         until test -S /tmp/socket; do sleep 0.1; done
         nbd-client -unix /tmp/socket -N a /dev/nbd0 >/dev/null""")
