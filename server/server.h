@@ -62,7 +62,7 @@ class Server {
   void catch_signals();
   void reload_on_signal();
   Awaitable<void> reload_and_report();
-  void listen(std::vector<OpenSocket> sockets);
+  void listen(std::vector<OpenSocket>&& sockets);
   std::vector<OpenSocket> open_new_sockets(const Config& config) const;
   void replace_listeners(const Config& config, std::vector<OpenSocket> opened);
   std::vector<std::string> wanted_addresses(const Config& config) const;

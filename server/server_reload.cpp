@@ -104,7 +104,7 @@ void Server::replace_listeners(const Config& config, std::vector<OpenSocket> ope
   listen(std::move(opened));
 }
 
-void Server::listen(std::vector<OpenSocket> sockets) {
+void Server::listen(std::vector<OpenSocket>&& sockets) {
   for (auto& [address, socket] : sockets)
     listeners_.push_back({std::move(address), std::make_unique<Listener>(
                                                   io_context_, std::move(socket),

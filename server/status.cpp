@@ -46,7 +46,7 @@ struct Gathering {
 };
 
 void ask(Worker& worker, std::size_t index, asio::io_context& io_context,
-         std::shared_ptr<Gathering> gathering) {
+         const std::shared_ptr<Gathering>& gathering) {
   asio::post(worker.io_context(), [&worker, index, &io_context, gathering] {
     auto clients = std::vector<ConnectionStatus>{};
     for (const auto& connection : worker.connections()) {
