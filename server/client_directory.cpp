@@ -15,7 +15,7 @@ std::vector<proto::ExportDescription> ClientDirectory::list() {
 std::optional<proto::ExportDescription> ClientDirectory::find(std::string_view name) {
   const auto found = usable(name);
   if (found == nullptr) return std::nullopt;
-  const auto writable = may_write(*found) && found->writers().available_to(client_.host);
+  const auto writable = may_write(*found) && found->may_take_writer(client_.host);
   return found->describe(writable);
 }
 
@@ -23,10 +23,10 @@ proto::ExportDescription ClientDirectory::choose(const proto::ExportDescription&
   chosen_ = usable(found.name);
   lease_.release();
   if (!may_write(*chosen_)) return found;
-  lease_ = chosen_->writers().take(client_.host);
+  lease_ = chosen_->take_writer(client_.host);
   if (!lease_)
     log::info("{}: \"{}\" is read-only for it while {} may write (writers = {})", client_.name,
-              chosen_->name(), chosen_->writers().holders(), chosen_->config().writers_max);
+              chosen_->name(), chosen_->writers(), chosen_->config().writers_max);
   return chosen_->describe(static_cast<bool>(lease_));
 }
 

@@ -11,7 +11,7 @@ Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
       device_(std::move(device)),
       payload_length_max_(limits.payload_length_max),
       replaces_(std::move(replaces)),
-      writers_(std::make_shared<WriterLeases>(config_.writers_max)),
+      writers_(std::make_shared<WriterLeases>()),
       metrics_(limits.workers) {}
 
 bool Export::replaces(const Export& other) const noexcept {
@@ -19,8 +19,14 @@ bool Export::replaces(const Export& other) const noexcept {
                              [&](const auto& entry) { return entry.lock().get() == &other; });
 }
 
-void Export::share_with(const Export& other) noexcept {
-  if (config_.writers_max == other.config_.writers_max) writers_ = other.writers_;
+void Export::share_with(const Export& other) noexcept { writers_ = other.writers_; }
+
+bool Export::may_take_writer(const std::string& host) const {
+  return writers_->available_to(host, config_.writers_max);
+}
+
+WriterLease Export::take_writer(const std::string& host) {
+  return writers_->take(host, config_.writers_max);
 }
 
 proto::ExportDescription Export::describe(bool writable) const {

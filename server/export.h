@@ -39,7 +39,10 @@ class Export {
   // Before anybody uses it: those who write to `other`, which has the same device, count here, too.
   void share_with(const Export& other) noexcept;
 
-  WriterLeases& writers() const noexcept { return *writers_; }
+  // As WriterLeases, within `writers_max` of the configuration.
+  bool may_take_writer(const std::string& host) const;
+  WriterLease take_writer(const std::string& host);
+  std::string writers() const { return writers_->holders(); }
 
   // Lets some of the messages about failing requests through.
   log::RateLimit& error_log() noexcept { return error_log_; }

@@ -8,14 +8,14 @@ void WriterLease::release() noexcept {
   leases_.reset();
 }
 
-bool WriterLeases::available_to(const std::string& host) const {
+bool WriterLeases::available_to(const std::string& host, std::uint32_t hosts_max) const {
   const auto lock = std::lock_guard(mutex_);
-  return available(host);
+  return available(host, hosts_max);
 }
 
-WriterLease WriterLeases::take(const std::string& host) {
+WriterLease WriterLeases::take(const std::string& host, std::uint32_t hosts_max) {
   const auto lock = std::lock_guard(mutex_);
-  if (!available(host)) return {};
+  if (!available(host, hosts_max)) return {};
   ++connections_by_host_[host];
   return {shared_from_this(), host};
 }
@@ -30,8 +30,8 @@ std::string WriterLeases::holders() const {
   return text;
 }
 
-bool WriterLeases::available(const std::string& host) const {
-  return hosts_max_ == 0 || connections_by_host_.size() < hosts_max_ ||
+bool WriterLeases::available(const std::string& host, std::uint32_t hosts_max) const {
+  return hosts_max == 0 || connections_by_host_.size() < hosts_max ||
          connections_by_host_.contains(host);
 }
 

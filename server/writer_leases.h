@@ -1,5 +1,6 @@
-// Which clients may write to an export at the moment: at most so many addresses, each with as many
-// connections as it likes. Any thread.
+// Which clients write to an export at the moment: at most so many addresses, each with as many
+// connections as it likes. The bound is whoever asks's, so that it can change while the same
+// clients go on writing. Any thread.
 #pragma once
 
 #include <cstddef>
@@ -43,24 +44,20 @@ class WriterLease {
 
 class WriterLeases : public std::enable_shared_from_this<WriterLeases> {
  public:
-  // 0: no bound.
-  explicit WriterLeases(std::uint32_t hosts_max) : hosts_max_(hosts_max) {}
-
-  // `host`: the client's address, without what tells its connections apart. False: as many others
-  // write already.
-  bool available_to(const std::string& host) const;
+  // `host`: the client's address, without what tells its connections apart. False: `hosts_max`
+  // others, or more, write already; 0: no bound.
+  bool available_to(const std::string& host, std::uint32_t hosts_max) const;
   // Nothing where available_to() would have said no.
-  WriterLease take(const std::string& host);
+  WriterLease take(const std::string& host, std::uint32_t hosts_max);
   // Who writes, for people: "10.0.0.5, 10.0.0.7".
   std::string holders() const;
 
  private:
   friend class WriterLease;
-  bool available(const std::string& host) const;  // with the lock held
+  bool available(const std::string& host, std::uint32_t hosts_max) const;  // with the lock held
   void give_back(const std::string& host) noexcept;
 
   mutable std::mutex mutex_;
-  const std::uint32_t hosts_max_;
   std::map<std::string, std::size_t> connections_by_host_;
 };
 

@@ -53,6 +53,20 @@ void check_that_others_get_to_write(TestServer& server) {
 
 }  // namespace
 
+TEST_CASE("an export that takes another's place counts its writers, whatever bound that had") {
+  for (const auto before : {0U, 1U, 2U}) {
+    CAPTURE(before);
+    auto server = TestServer({.writers_max = before});
+    const auto client = attached(server, holder);
+    auto config = server.target()->config();
+    config.writers_max = 1;
+    auto successor = server::Export(config, server.target()->device(), server.limits());
+    successor.share_with(*server.target());
+    CHECK_FALSE(successor.may_take_writer(other));
+    CHECK(successor.may_take_writer(holder));
+  }
+}
+
 TEST_CASE("an export that a client may not use is neither listed nor known to it") {
   auto rules = AccessRules{};
   rules.allow = {parse_client_pattern("192.0.2.1")};
