@@ -36,7 +36,8 @@ struct ExportQueue {
   bool waiting = false;              // for a wake-up
   bool unflushed = false;            // something was submitted since the last flush
   bool active = false;               // listed in the worker's active queues
-  bool retired = false;              // takes no new connections, and goes with its last one
+  bool closing = false;              // takes no connections any more
+  bool retired = false;              // leaves the table, and goes with its last connection
   std::size_t connection_count = 0;  // connections that may submit to it
 
   // Nothing is in flight and no handler refers to it.

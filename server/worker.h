@@ -82,7 +82,8 @@ class Worker {
   void drain();
 
   // What follows changes the exports; on this worker's thread.
-  // No new connections for them; their queues go with the last connection.
+  // Their queues go with the last connection, once adopt() has brought a table without them. Until
+  // then newcomers are served, unless the connections that are there are sent away.
   void retire(const std::vector<std::shared_ptr<Export>>& leaving, Departure departure);
   // `queues`: those of exports that are new in the table.
   void adopt(std::shared_ptr<const ExportTable> exports, std::vector<LooseQueue> queues);

@@ -16,6 +16,7 @@ void Worker::retire(const std::vector<std::shared_ptr<Export>>& leaving, Departu
     if (found == queues_.end()) continue;  // it has left earlier, and its clients, too
     auto* const queue = found->second.get();
     if (!std::exchange(queue->retired, true)) retired_queues_.push_back(queue);
+    queue->closing = queue->closing || departure != Departure::keep;
     std::ranges::copy_if(connections_, std::back_inserter(concerned),
                          [&](const auto& connection) { return &connection->queue() == queue; });
   }
@@ -34,7 +35,7 @@ void Worker::adopt(std::shared_ptr<const ExportTable> exports, std::vector<Loose
 
 bool Worker::offers(const Export& target) const {
   const auto queue = queues_.find(&target);
-  return queue != queues_.end() && !queue->second->retired;
+  return queue != queues_.end() && !queue->second->closing;
 }
 
 std::size_t Worker::connection_count(const Export& target) const {
@@ -44,6 +45,8 @@ std::size_t Worker::connection_count(const Export& target) const {
 
 void Worker::release_retired() {
   std::erase_if(retired_queues_, [this](ExportQueue* queue) {
+    // As long as the table has it, a handshake may choose it.
+    if (exports_->find(queue->target->name()) == queue->target) return false;
     if (queue->connection_count > 0) return false;
     if (queue->waiting) queue->wakeup.cancel();  // its handler brings the next turn
     if (!queue->is_quiet()) return false;

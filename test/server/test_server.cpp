@@ -5,6 +5,7 @@
 
 #include <boost/asio/use_future.hpp>
 #include <csignal>
+#include <future>
 #include <stdexcept>
 #include <thread>
 #include <utility>
@@ -87,6 +88,15 @@ server::ServerStatus TestServer::status(std::chrono::milliseconds deadline) {
   io_context_.restart();
   io_context_.run();
   return result.get();
+}
+
+void TestServer::on(server::Worker& worker, const std::function<void()>& step) {
+  auto done = std::promise<void>();
+  server::asio::post(worker.io_context(), [&] {
+    step();
+    done.set_value();
+  });
+  done.get_future().wait();
 }
 
 void TestServer::wait_until_idle() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -40,6 +41,8 @@ class TestServer {
   Client connect_to_worker(std::size_t index);
   // One who comes from this host, on the next worker in turn.
   Client connect_from(const std::string& host);
+  // Runs `step` on a worker's thread and waits for its end.
+  static void on(server::Worker& worker, const std::function<void()>& step);
   // Waits until no connection is left.
   void wait_until_idle();
 
