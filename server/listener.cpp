@@ -1,7 +1,5 @@
 #include "server/listener.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -10,6 +8,7 @@
 #include <utility>
 
 #include "server/log.h"
+#include "server/socket_options.h"
 
 namespace server {
 namespace {
@@ -18,19 +17,9 @@ namespace {
 constexpr auto accepted_max_per_turn = 64;
 constexpr auto pause_without_descriptors = std::chrono::milliseconds(100);
 
-void set_option(int socket, int level, int option, int value) noexcept {
-  ::setsockopt(socket, level, option, &value, sizeof value);
-}
-
-// Sockets without an Internet address refuse these options, which does no harm.
-void configure(int socket) noexcept {
-  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
-  // A client that vanished without a word is found out within a minute.
-  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 30);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 10);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 3);
-}
+// Within a minute.
+constexpr auto keep_alive = KeepAlive{
+    .idle = std::chrono::seconds(30), .interval = std::chrono::seconds(10), .probes_max = 3};
 
 }  // namespace
 
@@ -68,7 +57,7 @@ void Listener::accept_all() {
       return;
     }
     if (error != 0) continue;  // that client is gone already
-    configure(socket.get());
+    configure(socket.get(), keep_alive);
     auto client = identify(socket.get());
     accepted_(std::move(socket), std::move(client));
   }

@@ -19,6 +19,8 @@
 #include <string>
 #include <vector>
 
+#include "server/socket_options.h"
+
 namespace server {
 namespace {
 
@@ -72,19 +74,10 @@ bool wait_until(int socket, short events, Clock::time_point deadline) noexcept {
   }
 }
 
-void set_option(int socket, int level, int option, int value) noexcept {
-  ::setsockopt(socket, level, option, &value, sizeof value);
-}
-
 // A server that is gone is found out within half a minute, whether requests are under way or not.
-void configure(int socket) noexcept {
-  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
-  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 10);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 5);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 4);
-  set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 30'000);
-}
+constexpr auto keep_alive = KeepAlive{
+    .idle = std::chrono::seconds(10), .interval = std::chrono::seconds(5), .probes_max = 4};
+constexpr int unanswered_max = 30'000;  // ms
 
 // Empty, and `error` set, when it cannot be connected.
 UniqueFd connect_to(const SocketAddress& address, Clock::time_point deadline, int& error) {
@@ -92,7 +85,8 @@ UniqueFd connect_to(const SocketAddress& address, Clock::time_point deadline, in
   auto socket = UniqueFd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   error = socket ? 0 : errno;
   if (!socket) return socket;
-  if (family != AF_UNIX) configure(socket.get());
+  configure(socket.get(), keep_alive);
+  ::setsockopt(socket.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &unanswered_max, sizeof unanswered_max);
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address.storage),
                 address.length) == 0)
     return socket;

@@ -1,0 +1,18 @@
+// Options of the sockets that carry NBD, whichever end is ours.
+#pragma once
+
+#include <chrono>
+
+namespace server {
+
+// How soon a TCP peer that has vanished without a word is found out.
+struct KeepAlive {
+  std::chrono::seconds idle;      // before the first probe
+  std::chrono::seconds interval;  // between probes
+  int probes_max;                 // without an answer
+};
+
+// What a socket's family does not know is left out. Any thread.
+void configure(int socket, const KeepAlive& keep_alive) noexcept;
+
+}  // namespace server
