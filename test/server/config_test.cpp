@@ -1,31 +1,15 @@
 #include "server/config.h"
 
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <cstdio>
-#include <fstream>
 
 #include "server/command_line.h"
+#include "temporary_file.h"
 
 using server::ConfigError;
 using server::parse_size;
+using test::TemporaryFile;
 
 namespace {
-
-// A configuration file, removed at the end.
-class File {
- public:
-  explicit File(const std::string& text) {
-    const auto fd = ::mkstemp(path.data());
-    REQUIRE(fd >= 0);
-    ::close(fd);
-    std::ofstream(path) << text;
-  }
-  ~File() { std::remove(path.c_str()); }
-
-  std::string path = "/tmp/loopnbd-config-XXXXXX";
-};
 
 server::Config parse(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), {"loopnbd", "serve"});
@@ -52,7 +36,7 @@ TEST_CASE("sizes are bytes with binary suffixes") {
 }
 
 TEST_CASE("a complete configuration is read") {
-  const auto file = File(R"(
+  const auto file = TemporaryFile(R"(
 listen = ["127.0.0.1:10809", "unix:/run/loopnbd/nbd.sock"]
 workers = 2
 memory = "32M"
@@ -117,7 +101,7 @@ TEST_CASE("a wrong configuration is refused with file, line, key and remedy") {
   };
   for (const auto& [text, line, complaint] : cases) {
     CAPTURE(text);
-    const auto file = File(text);
+    const auto file = TemporaryFile(text);
     CHECK_THROWS_WITH(server::read_config(file.path),
                       Catch::Contains(file.path + line) && Catch::Contains(complaint));
   }
@@ -140,7 +124,8 @@ TEST_CASE("files on the command line become exports") {
 }
 
 TEST_CASE("flags go before what the configuration file says") {
-  const auto file = File("workers = 3\nmemory = \"128M\"\n[[export]]\npath = \"/srv/a.img\"\n");
+  const auto file =
+      TemporaryFile("workers = 3\nmemory = \"128M\"\n[[export]]\npath = \"/srv/a.img\"\n");
   const auto config = parse({"--config", file.path.c_str(), "--workers", "1", "b=/srv/b.img"});
   CHECK(config.workers == 1);
   CHECK(config.memory == 128U << 20);

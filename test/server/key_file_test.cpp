@@ -1,33 +1,13 @@
 #include "server/key_file.h"
 
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <cstdio>
-#include <fstream>
 
-namespace {
+#include "temporary_file.h"
 
-// A file, removed at the end.
-class File {
- public:
-  explicit File(const std::string& text) {
-    const auto fd = ::mkstemp(path.data());
-    REQUIRE(fd >= 0);
-    ::close(fd);
-    std::ofstream(path) << text;
-  }
-  ~File() { std::remove(path.c_str()); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  std::string path = "/tmp/loopnbd-key-file-XXXXXX";
-};
-
-}  // namespace
+using test::TemporaryFile;
 
 TEST_CASE("sections, keys and comments of a key file are read") {
-  const auto file = File(
+  const auto file = TemporaryFile(
       "# a comment\n"
       "\n"
       "[generic]\n"
@@ -67,7 +47,7 @@ TEST_CASE("what is no key file is refused with file and line") {
         Case{"[a]\n= 1\n", ":2: expected KEY"}, Case{"[a\n", ":1: expected a section"},
         Case{"\n[]\n", ":2: expected a section"}}) {
     CAPTURE(text);
-    const auto file = File(text);
+    const auto file = TemporaryFile(text);
     CHECK_THROWS_WITH(server::read_key_file(file.path), Catch::Contains(file.path + complaint));
   }
   CHECK_THROWS_WITH(server::read_key_file("/does/not/exist"), Catch::Contains("/does/not/exist"));
@@ -75,7 +55,7 @@ TEST_CASE("what is no key file is refused with file and line") {
 }
 
 TEST_CASE("values of the wrong kind are refused with their line") {
-  const auto file = File("[a]\nb = yes\nc = 1M\nd =\n");
+  const auto file = TemporaryFile("[a]\nb = yes\nc = 1M\nd =\n");
   const auto section = server::read_key_file(file.path).front();
   CHECK_THROWS_WITH(section.flag("b"), Catch::Contains(":2: b = yes: expected true or false"));
   CHECK_THROWS_WITH(section.number("c"), Catch::Contains(":3: c = 1M: expected a whole number"));

@@ -1,36 +1,18 @@
 #include "server/security_config.h"
 
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <cstdio>
-#include <fstream>
 
 #include "server/command_line.h"
+#include "temporary_file.h"
 
 using server::Config;
 using server::ConfigError;
+using test::TemporaryFile;
 
 namespace {
 
-// A configuration file, removed at the end.
-class File {
- public:
-  explicit File(const std::string& text) {
-    const auto fd = ::mkstemp(path.data());
-    REQUIRE(fd >= 0);
-    ::close(fd);
-    std::ofstream(path) << text;
-  }
-  ~File() { std::remove(path.c_str()); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  std::string path = "/tmp/loopnbd-config-XXXXXX";
-};
-
 Config read(const std::string& text) {
-  const auto file = File(text);
+  const auto file = TemporaryFile(text);
   auto config = server::read_config(file.path);
   server::validate(config);
   return config;

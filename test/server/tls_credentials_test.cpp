@@ -1,39 +1,20 @@
 #include "server/tls_credentials.h"
 
-#include <unistd.h>
-
 #include <catch2/catch.hpp>
-#include <cstdio>
-#include <fstream>
+
+#include "temporary_file.h"
 
 using server::ConfigError;
 using server::TlsConfig;
 using server::TlsContext;
+using test::TemporaryFile;
 
 namespace {
-
-// A file of the test's, removed at the end.
-class File {
- public:
-  explicit File(const std::string& text) {
-    const auto fd = ::mkstemp(path.data());
-    REQUIRE(fd >= 0);
-    ::close(fd);
-    write(text);
-  }
-  ~File() { std::remove(path.c_str()); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  void write(const std::string& text) const { std::ofstream(path) << text; }
-
-  std::string path = "/tmp/loopnbd-tls-XXXXXX";
-};
 
 constexpr auto* alice = "alice:00112233445566778899aabbccddeeFF\n";
 constexpr auto* bob = "bob:ffeeddccbbaa99887766554433221100\n";
 
-TlsConfig with_keys(const File& file) {
+TlsConfig with_keys(const TemporaryFile& file) {
   auto config = TlsConfig{};
   config.mode = proto::TlsMode::allow;
   config.psk_file = file.path;
@@ -43,8 +24,8 @@ TlsConfig with_keys(const File& file) {
 }  // namespace
 
 TEST_CASE("keys are read by user, as psktool writes them") {
-  const auto file =
-      File(std::string("# comment\n\n") + alice + "host:7:" + std::string(128, 'a') + "\r\n" + bob);
+  const auto file = TemporaryFile(std::string("# comment\n\n") + alice +
+                                  "host:7:" + std::string(128, 'a') + "\r\n" + bob);
   const auto keys = server::read_keys(file.path);
   REQUIRE(keys.size() == 3);
   CHECK(keys.at("alice").size() == 16);
@@ -58,12 +39,13 @@ TEST_CASE("a wrong line of keys is refused by its number, and its secret is not 
        {"alice", "alice:", ":00112233445566778899aabbccddeeff", "alice:0011",
         "alice:00112233445566778899aabbccddeef", "alice:00112233445566778899aabbccddeegg"}) {
     CAPTURE(line);
-    const auto file = File(std::string(bob) + line + "\n");
+    const auto file = TemporaryFile(std::string(bob) + line + "\n");
     CHECK_THROWS_WITH(server::read_keys(file.path), Catch::Contains(file.path + ":2:") &&
                                                         Catch::Contains("psktool") &&
                                                         !Catch::Contains("0011"));
   }
-  CHECK_THROWS_WITH(server::read_keys(File("# nobody\n").path), Catch::Contains("holds no key"));
+  CHECK_THROWS_WITH(server::read_keys(TemporaryFile("# nobody\n").path),
+                    Catch::Contains("holds no key"));
   CHECK_THROWS_WITH(server::read_keys("/does/not/exist"),
                     Catch::Contains("/does/not/exist") && Catch::Contains("No such file"));
 }
@@ -75,7 +57,7 @@ TEST_CASE("where TLS is off there are no credentials and no files are read") {
 }
 
 TEST_CASE("a reload gives new credentials to those who come, and leaves the old to who has them") {
-  const auto file = File(alice);
+  const auto file = TemporaryFile(alice);
   auto context = TlsContext(with_keys(file));
   const auto before = context.credentials();
   CHECK(before->mode() == proto::TlsMode::allow);
@@ -88,7 +70,7 @@ TEST_CASE("a reload gives new credentials to those who come, and leaves the old 
 }
 
 TEST_CASE("a reload of what is wrong or gone keeps what there was") {
-  auto file = std::make_unique<File>(alice);
+  auto file = std::make_unique<TemporaryFile>(alice);
   auto context = TlsContext(with_keys(*file));
   const auto before = context.credentials();
   file->write("alice:nonsense\n");
