@@ -79,6 +79,7 @@ inline constexpr std::string_view default_listen_address = "127.0.0.1:10809";
 inline constexpr std::uint64_t default_memory = 64U << 20;  // bytes; less in a small container
 inline constexpr std::uint32_t default_connections_max = 1000;
 inline constexpr std::uint32_t workers_max = 256;
+inline constexpr std::uint32_t busy_poll_us_max = 1000;
 inline constexpr std::uint32_t writers_max = 1U << 20;
 
 struct Config {
@@ -87,6 +88,7 @@ struct Config {
   std::uint32_t workers = 0;  // 0: derived
   std::optional<std::uint64_t> memory;  // bytes: the budget for data in flight; nothing: derived
   std::uint32_t connections_max = default_connections_max;
+  std::uint32_t busy_poll_us = 0;  // a worker looks for more so long before it sleeps
   std::string log_level = "info";
   TlsConfig tls;
   std::string user;     // to become when everything is open; empty: stay who started the program

@@ -66,6 +66,7 @@ Limits derive_limits(const Config& config, std::uint32_t processors,
   limits.queue_depth = static_cast<std::uint32_t>(std::clamp<std::size_t>(
       operations_wanted / queue_count, queue_depth_min, limits.queue_depth));
   limits.connections_max = config.connections_max;
+  limits.busy_poll = std::chrono::microseconds(config.busy_poll_us);
   limits.handshakes_max_per_worker = std::max(16U, config.connections_max / 4 / limits.workers);
   // nbdinfo --list asks a few options of each export in one connection.
   limits.options_max = 1000 + 16 * static_cast<std::uint32_t>(config.exports.size());

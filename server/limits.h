@@ -25,6 +25,7 @@ struct Limits {
   std::uint32_t payload_length_max = 32U << 20;  // bytes; what the specification asks for at least
   std::size_t receive_size_max_per_turn =
       1U << 20;  // bytes one connection receives before others have their turn
+  std::chrono::microseconds busy_poll{0};  // a worker with clients looks so long before it sleeps
   std::chrono::seconds handshake_deadline{10};
   std::chrono::seconds drain_deadline{
       20};  // how long a stopping server waits for replies to be read

@@ -48,12 +48,13 @@ class TableReader {
     return checked(*node, key, [&] { return parse_size(*text); });
   }
 
-  std::optional<std::uint32_t> take_count(std::string_view key, std::uint32_t most) {
+  std::optional<std::uint32_t> take_count(std::string_view key, std::uint32_t most,
+                                          std::uint32_t least = 1) {
     const auto* const node = take(key);
     if (node == nullptr) return std::nullopt;
     const auto number = node->value_exact<std::int64_t>();
-    if (!number || *number < 1 || *number > most)
-      fail(*node, key, fmt::format("expected a whole number from 1 to {}", most));
+    if (!number || *number < least || *number > most)
+      fail(*node, key, fmt::format("expected a whole number from {} to {}", least, most));
     return static_cast<std::uint32_t>(*number);
   }
 

@@ -55,7 +55,7 @@ void Worker::join() {
 }
 
 void Worker::run_turn() {
-  io_context_.run_one();
+  run_first();
   // What else is ready shares the submission and the replies. One client's requests come together
   // as it is, and to ask for more costs a system call.
   if (connections_.size() > 1) io_context_.poll();
@@ -63,6 +63,17 @@ void Worker::run_turn() {
   bury();
   metrics_.turns.add(1);
   metrics_.memory_in_use.set(buffers_.in_use());
+}
+
+void Worker::run_first() {
+  // Who waits for each reply asks again sooner than this thread would fall asleep and wake up.
+  if (limits_.busy_poll.count() > 0 && !connections_.empty()) {
+    const auto until = Timer::clock_type::now() + limits_.busy_poll;
+    do {
+      if (io_context_.poll_one() > 0) return;
+    } while (Timer::clock_type::now() < until);
+  }
+  io_context_.run_one();
 }
 
 void Worker::settle() {

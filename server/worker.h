@@ -148,6 +148,7 @@ class Worker {
   void leave(const Visitor& visitor);
   void count_departure();
   void limit_visitors();
+  void run_first();            // the first handler of a turn, waiting for it
   void settle();               // submit, harvest and pump until nothing more can be done now
   bool run_queues() noexcept;  // false: nothing was submitted or harvested
   void flush(ExportQueue& entry) noexcept;

@@ -18,6 +18,7 @@ server::Limits limits_of(const TestServerOptions& options) {
   config.workers = options.workers;
   config.memory = options.memory * options.workers;
   config.connections_max = options.connections_max;
+  config.busy_poll_us = options.busy_poll_us;
   auto limits = server::derive_limits(config);
   limits.handshake_deadline = options.handshake_deadline;
   limits.stall_deadline = options.stall_deadline;

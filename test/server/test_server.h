@@ -24,6 +24,7 @@ struct TestServerOptions {
   unsigned workers = 1;
   std::uint64_t memory = 8U << 20;  // bytes, for each worker
   std::uint32_t connections_max = 100;
+  std::uint32_t busy_poll_us = 0;
   engine::FaultPlan faults = {};
   std::chrono::seconds handshake_deadline{10};
   std::chrono::seconds stall_deadline{10};

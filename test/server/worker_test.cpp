@@ -1,5 +1,6 @@
 #include "server/worker.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <catch2/catch.hpp>
@@ -10,6 +11,36 @@
 using proto::Command;
 using test::pattern;
 using test::TestServer;
+
+namespace {
+
+// How often the worker's thread has gone to sleep.
+long sleeps(server::Worker& worker) {
+  auto usage = rusage{};
+  TestServer::on(worker, [&] { ::getrusage(RUSAGE_THREAD, &usage); });
+  return usage.ru_nvcsw;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a worker that polls does not sleep between the requests of a client that waits for each") {
+  for (const auto busy_poll_us : {0U, 5'000'000U}) {
+    CAPTURE(busy_poll_us);
+    auto server = TestServer({.busy_poll_us = busy_poll_us});
+    auto client = server.connect();
+    client.go(TestServer::export_name);
+    auto& worker = *server.workers().front();
+    const auto before = sleeps(worker);
+    for (auto count = 0; count < 100; ++count)
+      REQUIRE(client.call(Command::read, 0, 512).error == 0);
+    if (busy_poll_us == 0) {
+      CHECK(sleeps(worker) > before);
+    } else {
+      CHECK(sleeps(worker) == before);
+    }
+  }
+}
 
 TEST_CASE("connections of several workers see each other's writes") {
   auto server = TestServer({.block_size = 4096, .workers = 3});

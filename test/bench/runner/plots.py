@@ -10,6 +10,7 @@ from runner import report
 COLOURS = {
     "loopnbd": "#D55E00",
     "loopnbd-buffered": "#E69F00",
+    "loopnbd-busy-poll": "#8B3A00",
     "nbdkit": "#0072B2",
     "nbdkit-nocache": "#56B4E9",
     "qemu-native": "#009E73",

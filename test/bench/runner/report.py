@@ -3,7 +3,7 @@
 from runner import cells as catalogue
 from runner import measure
 
-OURS = ("loopnbd", "loopnbd-buffered")
+OURS = ("loopnbd", "loopnbd-buffered", "loopnbd-busy-poll")
 
 
 def good(result):

@@ -186,11 +186,11 @@ class NbdServer(Server):
         return Running(int(pid_path.read_text()), None, endpoint, self.export_name, log_path)
 
 
-def loopnbd(name, binary, direct_io):
+def loopnbd(name, binary, direct_io, *arguments):
     def command(endpoint, image):
         # Room for the 1,000 idle connections beside those that work.
         limit = ["--max-connections", "2000"]
-        return ["serve", "--listen", endpoint.address, *limit, "--direct-io", direct_io, str(image)]
+        return ["serve", "--listen", endpoint.address, *limit, "--direct-io", direct_io, *arguments, str(image)]
 
     return Server(name, binary, command, is_ours=True, limited=["--memory", "32M"])
 
@@ -234,6 +234,7 @@ def all_servers(binary):
     return [
         loopnbd("loopnbd", binary, "on"),
         loopnbd("loopnbd-buffered", binary, "off"),
+        loopnbd("loopnbd-busy-poll", binary, "on", "--busy-poll-us", "20"),
         nbdkit("nbdkit"),
         nbdkit("nbdkit-nocache", "cache=none"),
         qemu_nbd("qemu-native", "native"),
