@@ -44,6 +44,7 @@ int run_attach(const Attach& options) {
     if (options.swap) throw NbdError(EPERM, fmt::format("{}; --swap needs that", failure));
     log::warn("{}; writing to the device may stall when memory runs out", failure);
   }
+  if (options.swap) prepare_for_swap();
   if (auto address = parse_remote_address(options.source))
     return RemoteAttachment(options, daemon, *std::move(address)).run();
   return FileAttachment(options, daemon).run();

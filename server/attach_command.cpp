@@ -55,8 +55,8 @@ void AttachCommandLine::add_attach() {
       ->capture_default_str();
   app.add_flag(
       "--swap", attach_.swap,
-      "Refuse to start when memory cannot be locked or the file cannot be written past the "
-      "page cache. Not yet enough for a swap device: it can hang");
+      "For a swap device: refuse to start when memory cannot be locked, the file has holes or "
+      "cannot be written past the page cache, or the kernel keeps too little memory in reserve");
   app.add_flag("--foreground", attach_.foreground,
                "Stay until SIGTERM or SIGINT; tells systemd when it is ready");
   app.add_option("--log-level", attach_.log_level,

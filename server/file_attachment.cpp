@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -31,6 +32,18 @@ constexpr auto retry_delay_max = std::chrono::milliseconds(1000);
 constexpr auto predecessor_deadline = std::chrono::seconds(30);
 constexpr auto predecessor_pause = std::chrono::milliseconds(50);
 
+// Writing into a hole makes the file system allocate, which needs memory.
+void refuse_holes(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return;
+  constexpr auto unit = 512;  // bytes, of st_blocks
+  if (status.st_blocks * unit >= status.st_size) return;
+  throw ConfigError(
+      fmt::format("cannot attach {} for swap: it has holes; fill it with: dd "
+                  "if=/dev/zero of={} bs=1M count={} conv=notrunc",
+                  path, path, status.st_size >> 20));
+}
+
 std::string absolute(const std::string& path) {
   const auto resolved =
       std::unique_ptr<char, decltype(&std::free)>(::realpath(path.c_str(), nullptr), &std::free);
@@ -59,6 +72,7 @@ FileAttachment::FileAttachment(const Attach& options, Daemon& daemon)
       blocking_pool_(blocking_threads),
       retry_(loop_.io_context()),
       retry_delay_(retry_delay_min) {
+  if (options_.swap) refuse_holes(path_);
   open_export();
   make_workers();
   attach();

@@ -111,10 +111,11 @@ def test_dirty_pages_are_written_out_when_there_is_no_memory_left(small_machine)
     # until the kernel kills them. The process behind the device must neither wait for the pages
     # that it is to write nor be killed.
     machine = small_machine
-    machine.run("loopnbd attach --swap /srv/disk.img && mount /dev/nbd0 /mnt/disk")
+    machine.run("loopnbd attach /srv/disk.img && mount /dev/nbd0 /mnt/disk")
     pid = machine.stdout("pgrep -x loopnbd")
     assert machine.stdout(f"cat /proc/{pid}/oom_score_adj") == "-1000"
     assert int(machine.stdout(f"grep VmLck /proc/{pid}/status").split()[1]) > 50_000
+    assert int(machine.stdout(f"grep VmRSS /proc/{pid}/status").split()[1]) < 100_000
     machine.run(
         """
         (while test ! -e /tmp/enough; do tail /dev/zero; done) 2>/dev/null &
@@ -133,10 +134,19 @@ def test_dirty_pages_are_written_out_when_there_is_no_memory_left(small_machine)
 
 def test_the_device_can_be_swap_space(small_machine):
     machine = small_machine
-    machine.run("loopnbd attach --swap /srv/disk.img && mkswap /dev/nbd0 && swapon /dev/nbd0")
-    machine.run("(tail /dev/zero); test $? = 137", 150)
-    used = machine.stdout("awk '/pswpout/ {print $2}' /proc/vmstat")
-    assert int(used) > 1000
+    refused = machine.run("loopnbd attach --swap /srv/disk.img", check=False)
+    assert "sysctl vm.min_free_kbytes=16384" in refused.stderr
+    machine.run("sysctl -q vm.min_free_kbytes=16384")
+    refused = machine.run("loopnbd attach --swap /srv/disk.img", check=False)
+    assert "it has holes" in refused.stderr
+    machine.run("""
+        dd if=/dev/zero of=/srv/disk.img bs=1M count=128 conv=notrunc,fsync status=none
+        loopnbd attach --swap /srv/disk.img && mkswap /dev/nbd0 && swapon /dev/nbd0""")
+    # It keeps so much and reads it again: more than is free.
+    held = "head -c 230M /dev/zero | tail -c 220M | wc -c"
+    assert machine.stdout(held, 240) == str(220 << 20)
+    swapped = machine.stdout("awk '/pswpin|pswpout/ {print $2}' /proc/vmstat").split()
+    assert all(int(pages) > 1000 for pages in swapped)
     refused = machine.run("loopnbd detach /dev/nbd0", check=False)
     assert "used as swap" in refused.stderr
     machine.run("swapoff /dev/nbd0 && loopnbd detach /dev/nbd0")

@@ -190,7 +190,8 @@ def loopnbd(name, binary, direct_io, *arguments):
     def command(endpoint, image):
         # Room for the 1,000 idle connections beside those that work.
         limit = ["--max-connections", "2000"]
-        return ["serve", "--listen", endpoint.address, *limit, "--direct-io", direct_io, *arguments, str(image)]
+        flags = [*limit, "--direct-io", direct_io, *arguments]
+        return ["serve", "--listen", endpoint.address, *flags, str(image)]
 
     return Server(name, binary, command, is_ours=True, limited=["--memory", "32M"])
 
