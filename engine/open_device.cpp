@@ -316,6 +316,19 @@ std::shared_ptr<BlockDevice> open_device(const DeviceOptions& options, BlockingP
   return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size, pool);
 }
 
+bool begin_at_same_byte(const BlockDevice& one, const BlockDevice& other) noexcept {
+  if (!on_same_file(one, other)) return false;
+  return dynamic_cast<const FileDevice&>(one).file().traits().window_offset ==
+         dynamic_cast<const FileDevice&>(other).file().traits().window_offset;
+}
+
+bool is_file_of(const std::string& path, const BlockDevice& device) noexcept {
+  const auto* const served = dynamic_cast<const FileDevice*>(&device);
+  struct stat status {};
+  return served != nullptr && ::stat(path.c_str(), &status) == 0 &&
+         identity_of(status) == served->file().traits().identity;
+}
+
 bool on_same_file(const BlockDevice& one, const BlockDevice& other) noexcept {
   const auto* const first = dynamic_cast<const FileDevice*>(&one);
   const auto* const second = dynamic_cast<const FileDevice*>(&other);

@@ -58,5 +58,9 @@ std::shared_ptr<BlockDevice> open_device(const DeviceOptions& options, BlockingP
 
 // Whether both are windows into one file or block device.
 bool on_same_file(const BlockDevice& one, const BlockDevice& other) noexcept;
+// Whether they also begin at the same byte of it.
+bool begin_at_same_byte(const BlockDevice& one, const BlockDevice& other) noexcept;
+// Whether the file that has this name by now is the one that the device is a window into.
+bool is_file_of(const std::string& path, const BlockDevice& device) noexcept;
 
 }  // namespace engine

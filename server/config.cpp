@@ -43,6 +43,49 @@ std::string read_partition(TableReader& reader) {
   return *text;
 }
 
+// requests or bytes a second
+std::uint64_t take_rate(TableReader& reader, std::string_view key) {
+  const auto rate = reader.take_size(key);
+  if (rate == 0U)
+    reader.fail(*reader.take(key), key, "expected more than 0; leave it out for no limit");
+  return rate.value_or(0);
+}
+
+RateLimits read_limits(TableReader& parent, std::string_view key, const std::string& path) {
+  auto limits = RateLimits{};
+  const auto* const node = parent.take(key);
+  if (node == nullptr) return limits;
+  const auto* const table = node->as_table();
+  if (table == nullptr)
+    parent.fail(*node, key,
+                "expected a table such as { read_iops = 5000, write_bytes = \"100M\" }");
+  auto reader = TableReader(*table, path, fmt::format("{}.", key));
+  limits.read_iops = take_rate(reader, "read_iops");
+  limits.write_iops = take_rate(reader, "write_iops");
+  limits.read_bytes = take_rate(reader, "read_bytes");
+  limits.write_bytes = take_rate(reader, "write_bytes");
+  if (const auto* const burst = reader.take("burst_seconds")) {
+    const auto seconds = burst->value<double>();
+    if (!seconds || !(*seconds >= 0) || *seconds > burst_seconds_max)
+      reader.fail(*burst, "burst_seconds",
+                  fmt::format("expected a number of seconds from 0 to {}", burst_seconds_max));
+    limits.burst_seconds = *seconds;
+  }
+  reader.finish("read_iops, write_iops, read_bytes, write_bytes, burst_seconds");
+  return limits;
+}
+
+void read_control(TableReader& parent, const std::string& path, Config& config) {
+  const auto* const node = parent.take("control");
+  if (node == nullptr) return;
+  const auto* const table = node->as_table();
+  if (table == nullptr) parent.fail(*node, "control", "write [control] and its keys below it");
+  auto reader = TableReader(*table, path, "control.");
+  config.control_socket =
+      reader.take_value<std::string>("socket", "the path of a Unix socket").value_or("");
+  reader.finish("socket");
+}
+
 ExportConfig read_export(const toml::table& table, const std::string& path, std::size_t index) {
   auto reader = TableReader(table, path, fmt::format("export[{}].", index));
   auto config = ExportConfig{};
@@ -69,11 +112,13 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
     config.direct_io = reader.checked(*table.get("direct_io"), "direct_io",
                                       [&] { return parse_direct_io(*mode); });
   read_export_security(reader, table, config);
+  config.limits = read_limits(reader, "limits", path);
+  config.client_limits = read_limits(reader, "client_limits", path);
   for (const auto& [key, node] : table)
     config.places.by_key.emplace(key.str(), reader.place(node, key.str()));
   reader.finish(
       "name, path, description, read_only, offset, size, partition, direct_io, lock, tls, allow, "
-      "read_only_for, writers");
+      "read_only_for, writers, limits, client_limits");
   return config;
 }
 
@@ -174,12 +219,13 @@ Config read_config(const std::string& path) {
     config.log_level = *level;
   }
   read_security(reader, path, config);
+  read_control(reader, path, config);
   read_exports(reader, path, config);
   if (const auto* const node = table.get("memory"); node != nullptr)
     reader.checked(*node, "memory", [&] { derive_limits(config); });
   reader.finish(
       "listen, workers, memory, max_connections, busy_poll_us, log_level, user, sandbox, tls, "
-      "export");
+      "control, export");
   return config;
 }
 

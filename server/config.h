@@ -15,6 +15,7 @@
 #include "engine/open_device.h"
 #include "proto/negotiation.h"
 #include "server/access.h"
+#include "server/rate_limiter.h"
 
 namespace server {
 
@@ -59,6 +60,8 @@ struct ExportConfig {
   std::string partition;              // number, label or UUID; empty: all of the file
   engine::DirectIo direct_io = engine::DirectIo::automatic;
   bool lock = true;
+  RateLimits limits;         // of all clients together
+  RateLimits client_limits;  // of each client address
   AccessRules access;
   std::uint32_t writers_max = 0;  // client addresses that may write at the same time; 0: all
   bool tls_required = false;      // where TLS is allowed, this export is for clients that use it
@@ -93,7 +96,8 @@ struct Config {
   TlsConfig tls;
   std::string user;     // to become when everything is open; empty: stay who started the program
   bool sandbox = true;  // give up what serving does not need
-  bool stdio = false;   // serve one client on standard input and output
+  std::string control_socket;         // path; empty: none
+  bool stdio = false;                 // serve one client on standard input and output
   std::vector<ExportConfig> exports;  // the first is the default export
 };
 

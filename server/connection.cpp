@@ -40,7 +40,8 @@ Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Han
       queue_(worker.queue_of(*target_)),
       lease_(std::move(handshake.lease)),
       rules_(rules_of(handshake.negotiated)),
-      block_size_(queue_.device->geometry().block_size),
+      block_size_(std::max(queue_.device->geometry().block_size, request_alignment)),
+      client_limiter_(target_->limiter().for_client(transport_->client().host)),
       since_(Clock::now()),
       received_at_(since_),
       early_input_(std::move(handshake.early_input)) {}
@@ -178,6 +179,7 @@ ssize_t Connection::receive_once() noexcept {
       // where it is to be written from, without a copy.
       if (filling_ != nullptr && filling_->length >= direct_payload_min)
         room = room.first(proto::request_size(rules_.header_style));
+      room = room.first(receivable(room.size()));
       vectors[count++] = {.iov_base = room.data(), .iov_len = room.size()};
       offered += room.size();
     } else if (filling_ == nullptr) {
@@ -298,6 +300,7 @@ void Connection::end_if_done() noexcept {
   if (spent() && !std::exchange(spent_told_, true)) worker_.note_spent();
   if (slots_held_ > 0 || ios_in_flight_ > 0 || !input_is_over()) return;
   finished_ = true;
+  if (limit_wait_ != nullptr) limit_wait_->cancel();  // its handler would keep it for as long
   if (broken_) return worker_.remove(*this, nullptr);
   log::info("{}: detached from \"{}\"", transport_->peer(), target_->name());
   transport_->cancel_waits();

@@ -45,10 +45,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Drops everything but what the kernel still works on; ends when that is done.
   void abandon(std::string_view reason) noexcept;
 
+  // Its export is no longer held.
+  void go_on() noexcept;
+  // The limits have changed.
+  void charge_anew() noexcept;
+
+  std::uint64_t export_size() const noexcept { return rules_.export_size; }  // bytes
   const Export& target() const noexcept { return *target_; }
   ExportQueue& queue() const noexcept { return queue_; }
   // The client has closed its side, perhaps with requests still unread.
   bool client_is_gone() const noexcept;
+  std::uint64_t id() const noexcept { return arrival_; }  // unique while the process lives
   // Its handshake was over first; an order over all workers. Any thread.
   bool precedes(const Connection& other) const noexcept { return arrival_ < other.arrival_; }
   // For Worker::relieve_starvation(): looks at the time since the last forget_progress().
@@ -86,6 +93,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void end_if_done() noexcept;
   void schedule() noexcept;
   void wait_for_resources() noexcept;
+
+  // connection_limits.cpp
+  bool limited() const noexcept;
+  // Of what there is room for, as much as may be received now.
+  std::size_t receivable(std::size_t room) const noexcept;
+  // Whether a request may begin; if not, parsing goes on when it may.
+  bool admit(const proto::Request& header) noexcept;
+  Clock::time_point charge(const proto::Request& header) noexcept;
+  void wait_for_limit();
 
   // connection_requests.cpp: from bytes to operations. Those that return bool say whether parsing
   // can go on; if not, bytes or resources are missing, or the connection has ended.
@@ -129,7 +145,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ExportQueue& queue_;
   WriterLease lease_;  // until no more can come; who follows waits for what is in flight
   const proto::RequestRules rules_;
-  const std::uint32_t block_size_;  // bytes, of the device
+  const std::uint32_t block_size_;  // bytes: what requests are laid out for
+  const std::shared_ptr<RateLimiter> client_limiter_;
   const Clock::time_point since_;
 
   // Input.
@@ -149,7 +166,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool blocked_ = false;          // parsing waits for a slot or a buffer
   bool receive_blocked_ = false;  // there was no buffer to receive into
   bool input_ended_ = false;
-  bool spent_told_ = false;  // to the worker
+  bool spent_told_ = false;            // to the worker
+  bool charged_ = false;               // the request whose header is next
+  Clock::time_point admitted_at_;      // that request
+  std::unique_ptr<Timer> limit_wait_;  // with the first wait
+  bool waiting_for_limit_ = false;
 
   // Output.
   ReplyQueue replies_;

@@ -67,8 +67,10 @@ bool Connection::parse_header() noexcept {
     lease_.release();
     return false;
   }
+  if (!admit(*header)) return false;
   auto* const whole = take_slot();
   if (whole == nullptr) return false;
+  charged_ = false;
   received_.consume(size);
   whole->header = *header;
   whole->received = whole->submitted = whole->completed_at = received_at_;

@@ -9,17 +9,44 @@ Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
                const Limits& limits, std::vector<std::weak_ptr<const Export>> replaces)
     : config_(std::move(config)),
       device_(std::move(device)),
+      path_(config_.path),
       payload_length_max_(limits.payload_length_max),
       replaces_(std::move(replaces)),
+      limiter_(std::make_shared<ExportLimiter>(config_.limits, config_.client_limits)),
       writers_(std::make_shared<WriterLeases>()),
       metrics_(limits.workers) {}
+
+std::shared_ptr<engine::BlockDevice> Export::device() const {
+  const std::lock_guard lock(mutex_);
+  return device_;
+}
+
+std::string Export::path() const {
+  const std::lock_guard lock(mutex_);
+  return path_;
+}
+
+void Export::set_device(std::shared_ptr<engine::BlockDevice> device) {
+  const std::lock_guard lock(mutex_);
+  device_ = std::move(device);
+}
+
+void Export::set_path(std::string path) {
+  const std::lock_guard lock(mutex_);
+  path_ = std::move(path);
+}
 
 bool Export::replaces(const Export& other) const noexcept {
   return std::ranges::any_of(replaces_,
                              [&](const auto& entry) { return entry.lock().get() == &other; });
 }
 
-void Export::share_with(const Export& other) noexcept { writers_ = other.writers_; }
+void Export::share_with(const Export& other) {
+  device_ = other.device();
+  path_ = other.path();
+  writers_ = other.writers_;
+  limiter_ = other.limiter_;
+}
 
 bool Export::may_take_writer(const std::string& host) const {
   return writers_->available_to(host, config_.writers_max);
@@ -31,7 +58,8 @@ WriterLease Export::take_writer(const std::string& host) {
 
 proto::ExportDescription Export::describe(bool writable) const {
   namespace flag = proto::transmission_flag;
-  const auto& geometry = device_->geometry();
+  const auto serving = device();
+  const auto& geometry = serving->geometry();
   // Every connection works on the one device, and nothing is cached above it: hence CAN_MULTI_CONN.
   auto flags =
       flag::has_flags | flag::send_flush | flag::send_fua | flag::can_multi_conn | flag::send_cache;
@@ -45,7 +73,7 @@ proto::ExportDescription Export::describe(bool writable) const {
   auto description = proto::ExportDescription{};
   description.name = config_.name;
   description.description = config_.description;
-  description.size = device_->size();
+  description.size = serving->size();
   description.transmission_flags = static_cast<std::uint16_t>(flags);
   // The engine serves every alignment exactly, so no client is held to one.
   description.block_size_minimum = 1;

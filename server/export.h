@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "server/limits.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/rate_limiter.h"
 #include "server/writer_leases.h"
 
 namespace server {
@@ -29,15 +31,25 @@ class Export {
 
   const std::string& name() const noexcept { return config_.name; }
   const ExportConfig& config() const noexcept { return config_; }
-  const std::shared_ptr<engine::BlockDevice>& device() const noexcept { return device_; }
+  // What serves it at this moment. Any thread.
+  std::shared_ptr<engine::BlockDevice> device() const;
+  std::string path() const;
+  // Another device in its place; only while the workers hold back what is submitted to it.
+  void set_device(std::shared_ptr<engine::BlockDevice> device);
+  void set_path(std::string path);
+
+  ExportLimiter& limiter() const noexcept { return *limiter_; }
+
   const std::vector<std::weak_ptr<const Export>>& replaces() const noexcept { return replaces_; }
   bool replaces(const Export& other) const noexcept;
 
   // For the negotiation with a client that may write or not, with the size of this moment.
   proto::ExportDescription describe(bool writable = true) const;
 
-  // Before anybody uses it: those who write to `other`, which has the same device, count here, too.
-  void share_with(const Export& other) noexcept;
+  // Before anybody uses it: both have the same device from now on, whatever is put in its place,
+  // and the clients of `other` count here, too, as writers and for the limits.
+  void share_with(const Export& other);
+  bool shares_device(const Export& other) const noexcept { return writers_ == other.writers_; }
 
   // As WriterLeases, within `writers_max` of the configuration.
   bool may_take_writer(const std::string& host) const;
@@ -53,9 +65,12 @@ class Export {
 
  private:
   const ExportConfig config_;
-  const std::shared_ptr<engine::BlockDevice> device_;
-  const std::uint32_t payload_length_max_;  // bytes
+  mutable std::mutex mutex_;
+  std::shared_ptr<engine::BlockDevice> device_;  // under mutex_
+  std::string path_;                             // under mutex_
+  const std::uint32_t payload_length_max_;       // bytes
   const std::vector<std::weak_ptr<const Export>> replaces_;
+  std::shared_ptr<ExportLimiter> limiter_;
   std::shared_ptr<WriterLeases> writers_;
   log::RateLimit error_log_;
   std::vector<ExportMetrics> metrics_;  // never grows

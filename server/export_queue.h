@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include "engine/block_device.h"
@@ -12,6 +13,10 @@
 #include "server/export.h"
 
 namespace server {
+
+// Requests are laid out in memory for this alignment at least, so that a device with larger blocks
+// can take over those that are under way.
+inline constexpr std::uint32_t request_alignment = 4096;  // bytes
 
 // A queue on its way to the worker that will use it, or from the one that did.
 struct LooseQueue {
@@ -31,13 +36,15 @@ struct ExportQueue {
   std::shared_ptr<Export> target;
   std::shared_ptr<engine::BlockDevice> device;
   std::unique_ptr<engine::IoQueue> queue;
-  ExportMetrics& metrics;            // of this worker
-  Descriptor wakeup;                 // the queue's file descriptor; not ours to close
-  bool waiting = false;              // for a wake-up
-  bool unflushed = false;            // something was submitted since the last flush
-  bool active = false;               // listed in the worker's active queues
-  bool closing = false;              // takes no connections any more
-  bool retired = false;              // leaves the table, and goes with its last connection
+  ExportMetrics& metrics;  // of this worker
+  Descriptor wakeup;       // the queue's file descriptor; not ours to close
+  bool waiting = false;    // for a wake-up
+  bool unflushed = false;  // something was submitted since the last flush
+  bool active = false;     // listed in the worker's active queues
+  bool closing = false;    // takes no connections any more
+  bool retired = false;    // leaves the table, and goes with its last connection
+  bool held = false;       // what is submitted waits in held_ios
+  engine::IoList held_ios;
   std::size_t connection_count = 0;  // connections that may submit to it
 
   // Nothing is in flight and no handler refers to it.

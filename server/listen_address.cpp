@@ -88,8 +88,8 @@ std::string name_of(int fd) {
   return format_address(storage);
 }
 
-UniqueFd bound_socket(int family, const sockaddr* where, socklen_t length,
-                      std::string_view address) {
+UniqueFd bound_socket(int family, const sockaddr* where, socklen_t length, std::string_view address,
+                      const char* private_path = nullptr) {
   auto socket = UniqueFd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) fail(address, "socket", errno, "");
   const int on = 1;
@@ -101,6 +101,9 @@ UniqueFd bound_socket(int family, const sockaddr* where, socklen_t length,
          errno == EADDRINUSE ? "another server is there: choose another address or end that server"
          : errno == EACCES   ? "ports below 1024 and some folders need privileges: choose another"
                              : "");
+  // Before anybody can connect.
+  if (private_path != nullptr && ::chmod(private_path, S_IRUSR | S_IWUSR) != 0)
+    fail(address, "chmod", errno, "");
   if (::listen(socket.get(), SOMAXCONN) != 0) fail(address, "listen", errno, "");
   return socket;
 }
@@ -123,7 +126,8 @@ void remove_stale_socket(const sockaddr_un& where, std::string_view address) {
   ::unlink(where.sun_path);
 }
 
-ListeningSocket open_unix(std::string_view path, const std::string& address) {
+ListeningSocket open_unix(std::string_view path, const std::string& address,
+                          bool for_owner_only = false) {
   auto where = sockaddr_un{};
   where.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof where.sun_path)
@@ -131,8 +135,8 @@ ListeningSocket open_unix(std::string_view path, const std::string& address) {
                                          address, sizeof where.sun_path - 1));
   std::memcpy(where.sun_path, path.data(), path.size());
   remove_stale_socket(where, address);
-  auto socket =
-      bound_socket(AF_UNIX, reinterpret_cast<const sockaddr*>(&where), sizeof where, address);
+  auto socket = bound_socket(AF_UNIX, reinterpret_cast<const sockaddr*>(&where), sizeof where,
+                             address, for_owner_only ? where.sun_path : nullptr);
   return {std::move(socket), address, std::string(path)};
 }
 
@@ -198,6 +202,10 @@ std::vector<ListeningSocket> open_listening_sockets(const std::string& address) 
                         ? open_unix(text.substr(unix_prefix.size()), address)
                         : open_vsock(text.substr(vsock_prefix.size()), address));
   return sockets;
+}
+
+ListeningSocket open_private_socket(const std::string& path) {
+  return open_unix(path, std::string(unix_prefix) + path, true);
 }
 
 std::vector<ListeningSocket> take_passed_sockets() {

@@ -32,6 +32,9 @@ class ListeningSocket {
 // A stale Unix socket is replaced. Throws std::runtime_error with a message for people.
 std::vector<ListeningSocket> open_listening_sockets(const std::string& address);
 
+// A Unix socket that only its owner can connect to. Throws as above.
+ListeningSocket open_private_socket(const std::string& path);
+
 // The sockets that systemd or another parent passes by LISTEN_FDS and LISTEN_PID; empty when there
 // are none. Throws std::runtime_error when one of them is not a listening stream socket.
 std::vector<ListeningSocket> take_passed_sockets();

@@ -28,21 +28,6 @@ bool sync(const Export& target) {
 
 }  // namespace
 
-// Ends the turn that wait_for_turn() has begun.
-class LiveExports::Turn {
- public:
-  explicit Turn(LiveExports& exports) : exports_(exports) {}
-  ~Turn() {
-    exports_.changing_ = false;
-    exports_.change_over_.cancel();
-  }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-
- private:
-  LiveExports& exports_;
-};
-
 LiveExports::LiveExports(const Limits& limits, asio::io_context& io_context,
                          engine::BlockingPool& pool, Workers& workers)
     : limits_(limits),
@@ -71,6 +56,7 @@ void LiveExports::connect(Worker& worker) {
 
 Awaitable<void> LiveExports::wait_for_turn() {
   while (changing_) co_await change_over_.async_wait(as_result);
+  if (ending_) throw ConfigError(std::string(server_is_ending));
   changing_ = true;
 }
 
@@ -86,6 +72,11 @@ Awaitable<ChangedNames> LiveExports::change(Edit edit, Departure departure) {
        &pool = pool_] { *changes = plan_changes(*table, gone, configs, limits, pool); });
   co_await run_blocking(io_context_, pool_, planning);
   co_await check_displaced(*changes, departure);
+  for (const auto* const exports : {&changes->leaving, &changes->arriving})
+    for (const auto& entry : *exports)
+      if (is_paused(*entry))
+        throw ConfigError(
+            fmt::format("export \"{0}\" is paused: loopnbd ctl resume {0}", entry->name()));
   co_await publish(*changes, departure);
   co_return changes->names;
 }
@@ -119,6 +110,8 @@ Awaitable<void> LiveExports::publish(ExportChanges& changes, Departure departure
     worker.adopt(changes.table, std::move(changes.queues.at(index)));
   });
   co_await on_each_worker(adopting);
+  for (const auto& entry : changes.arriving)
+    co_await apply_limits(entry, entry->config().limits, entry->config().client_limits);
   table_ = changes.table;
   std::erase_if(gone_, [](const auto& entry) { return entry.expired(); });
   gone_.insert(gone_.end(), changes.leaving.begin(), changes.leaving.end());

@@ -103,11 +103,13 @@ constexpr auto forbidden_calls = std::to_array<int>({
 
 std::set<std::string> socket_folders(const Config& config) {
   auto folders = std::set<std::string>{};
-  for (const auto& address : config.listen) {
-    if (!address.starts_with("unix:")) continue;
-    const auto slash = address.rfind('/');
-    folders.insert(slash == std::string::npos ? "." : address.substr(5, slash - 4));
-  }
+  const auto insert = [&](const std::string& path) {
+    const auto slash = path.rfind('/');
+    folders.insert(slash == std::string::npos ? "." : path.substr(0, slash + 1));
+  };
+  for (const auto& address : config.listen)
+    if (address.starts_with("unix:")) insert(address.substr(5));
+  if (!config.control_socket.empty()) insert(config.control_socket);
   return folders;
 }
 

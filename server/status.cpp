@@ -107,10 +107,11 @@ std::uint64_t ServerStatus::memory_budget() const noexcept {
 }
 
 ExportStatus status_of(const Export& target) {
-  const auto& device = *target.device();
+  const auto serving = target.device();
+  const auto& device = *serving;
   auto status = ExportStatus{};
   status.name = target.name();
-  status.path = target.config().path;
+  status.path = target.path();
   status.description = target.config().description;
   status.size = device.size();
   status.mode = device.mode();

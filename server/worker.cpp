@@ -27,6 +27,7 @@ Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports,
       io_context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       work_(asio::make_work_guard(io_context_)),
       spent_(io_context_, Timer::time_point::max()),
+      rest_(io_context_, Timer::time_point::max()),
       stall_watch_(io_context_) {}
 
 Worker::~Worker() {
@@ -96,8 +97,9 @@ bool Worker::run_queues() noexcept {
     }
     busy = entry->queue->harvest() > 0 || busy;
   }
-  std::erase_if(active_queues_, [](ExportQueue* entry) {
+  std::erase_if(active_queues_, [this](ExportQueue* entry) {
     entry->active = entry->unflushed || entry->queue->in_flight() > 0;
+    if (!entry->active && entry->held) rest_.cancel();
     return !entry->active;
   });
   return busy;
@@ -129,14 +131,16 @@ void Worker::wait_for_completions() {
   for (auto* const entry : active_queues_) {
     if (std::exchange(entry->waiting, true)) continue;
     entry->wakeup.async_wait(Descriptor::wait_read,
-                             [entry](const boost::system::error_code& failure) {
+                             [this, entry](const boost::system::error_code& failure) {
                                entry->waiting = false;
+                               if (entry->held) rest_.cancel();
                                if (!failure) entry->queue->clear_wakeup();
                              });
   }
 }
 
 void Worker::submit(ExportQueue& queue, engine::Io& io) noexcept {
+  if (queue.held) return queue.held_ios.push_back(io);
   queue.queue->submit(io);
   queue.unflushed = true;
   if (!std::exchange(queue.active, true)) active_queues_.push_back(&queue);
@@ -243,7 +247,7 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
       co_await shake_hands(visitor->transport, exports_, limits_, std::move(credentials));
   visitor->deadline.cancel();
   leave(*visitor);
-  if (!handshake || draining_ || !offers(*handshake->target)) {
+  if (!handshake || draining_ || !offers(*handshake)) {
     metrics_.handshakes_failed.add(1);
     log::debug("{}: closed", visitor->transport->peer());
     visitor->transport.reset();
@@ -280,8 +284,8 @@ Awaitable<void> Worker::wait_for_dead_predecessors(std::shared_ptr<const Connect
   for (const auto& connection : connections_) {
     if (!connection->precedes(*newcomer)) continue;
     // A changed export may share the device with the one it has taken the place of.
-    if (connection->target().device() == target.device() ? connection->client_is_gone()
-                                                         : target.replaces(connection->target()))
+    if (connection->target().shares_device(target) ? connection->client_is_gone()
+                                                   : target.replaces(connection->target()))
       dead.push_back(connection);
   }
   if (dead.empty()) co_return;

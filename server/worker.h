@@ -87,7 +87,23 @@ class Worker {
   void retire(const std::vector<std::shared_ptr<Export>>& leaving, Departure departure);
   // `queues`: those of exports that are new in the table.
   void adopt(std::shared_ptr<const ExportTable> exports, std::vector<LooseQueue> queues);
-  bool offers(const Export& target) const;
+  // Whether what was negotiated still holds.
+  bool offers(const Handshake& handshake) const;
+  // Holds back what is submitted from now on, until let_go().
+  void hold(const Export& target);
+  // Waits until nothing of these exports, all of them held, is in flight. False: it still is at the
+  // deadline.
+  Awaitable<bool> wait_for_rest(std::vector<std::shared_ptr<Export>> group,
+                                Clock::time_point deadline);
+  // Puts another device in the place of the one that is at rest; `loose` gets the old queue.
+  // Connections that know of more bytes than it has are ended.
+  void exchange(LooseQueue& loose);
+  void let_go(const Export& target);
+  // Ends those connections; how many that are.
+  std::size_t end_connections(const std::function<bool(const Connection&)>& chosen,
+                              Departure departure);
+  // Requests that wait for limits are charged anew.
+  void charge_anew(const Export& target);
   // Connections in the transmission phase.
   std::size_t connection_count(const Export& target) const;
   // Before start(): takes the queue of an export whose last connection has gone.
@@ -159,6 +175,8 @@ class Worker {
   // Answers what has arrived, then closes; after the deadline, closes at once.
   void end(const std::vector<std::shared_ptr<Connection>>& connections);
   void bury();
+  bool is_at_rest(const std::vector<std::shared_ptr<Export>>& group);
+  ExportQueue* find_queue(const Export& target) const noexcept;
   void release_retired();
 
   const Limits limits_;
@@ -186,6 +204,7 @@ class Worker {
   std::vector<Connection*> waiting_for_resources_;
   std::vector<std::shared_ptr<Connection>> graveyard_;
   Timer spent_;  // never expires; cancelled whenever a connection can change nothing any more
+  Timer rest_;   // never expires; cancelled whenever a held queue may have come to rest
   std::function<void()> idle_ = [] {};
   Timer stall_watch_;  // runs while connections wait for resources
   bool watching_for_stalls_ = false;

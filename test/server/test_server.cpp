@@ -91,6 +91,12 @@ server::ServerStatus TestServer::status(std::chrono::milliseconds deadline) {
   return result.get();
 }
 
+std::shared_ptr<server::Export> TestServer::make_export(const std::string& name) const {
+  auto config = server::ExportConfig{};
+  config.name = name;
+  return std::make_shared<server::Export>(config, device_, limits_);
+}
+
 void TestServer::on(server::Worker& worker, const std::function<void()>& step) {
   auto done = std::promise<void>();
   server::asio::post(worker.io_context(), [&] {

@@ -49,6 +49,8 @@ class TestServer {
 
   engine::Faults& faults() noexcept { return faults_; }
   server::Workers& workers() noexcept { return workers_; }
+  // Another export of the same memory, not in the table.
+  std::shared_ptr<server::Export> make_export(const std::string& name) const;
   std::shared_ptr<const server::ExportTable> exports() const { return exports_; }
   server::ServerStatus status(std::chrono::milliseconds deadline = std::chrono::seconds(10));
   const std::shared_ptr<server::Export>& target() const { return exports_->all().front(); }

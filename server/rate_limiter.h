@@ -1,0 +1,87 @@
+// How fast an export, or one client of it, may be used: token buckets that all workers share
+// without locks. A request is charged when it begins, whatever its size; the debt makes the next
+// one wait. Each connection waits with one request at a time, in the order in which they were
+// charged, so that connections share fairly. Time is an input.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace server {
+
+inline constexpr double burst_seconds_max = 3600;
+
+// As configured. Zero: no limit.
+struct RateLimits {
+  std::uint64_t read_iops = 0;    // requests a second
+  std::uint64_t write_iops = 0;   // TRIM and WRITE_ZEROES are among them
+  std::uint64_t read_bytes = 0;   // a second
+  std::uint64_t write_bytes = 0;  // a second; of WRITE
+  double burst_seconds = 0.1;     // so much of a second's budget may be used at once
+
+  bool any() const noexcept { return (read_iops | write_iops | read_bytes | write_bytes) != 0; }
+  bool operator==(const RateLimits&) const = default;
+};
+
+class TokenBucket {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  // `per_second` zero: no limit. Debts are forgotten. Any thread.
+  void set(std::uint64_t per_second, double burst_seconds) noexcept;
+  // Takes `amount` out and returns when what it is for may begin. Any thread.
+  Time take(std::uint64_t amount, Time now) noexcept;
+
+ private:
+  std::atomic<std::uint64_t> per_second_{0};
+  std::atomic<std::int64_t> burst_{0};  // nanoseconds
+  // When all that was taken will have been earned; nanoseconds of the clock.
+  std::atomic<std::int64_t> earned_at_{0};
+};
+
+class RateLimiter {
+ public:
+  using Time = TokenBucket::Time;
+
+  void set(const RateLimits& limits) noexcept;
+  bool any() const noexcept { return any_.load(std::memory_order_relaxed); }
+  // Charges one request; when it may begin.
+  Time take_read(std::uint64_t bytes, Time now) noexcept;
+  Time take_write(std::uint64_t bytes, Time now) noexcept;
+
+ private:
+  std::atomic<bool> any_{false};
+  TokenBucket read_iops_;
+  TokenBucket write_iops_;
+  TokenBucket read_bytes_;
+  TokenBucket write_bytes_;
+};
+
+// The limits of one export: of all its clients together, and of each.
+class ExportLimiter {
+ public:
+  ExportLimiter(const RateLimits& all, const RateLimits& each_client) { set(all, each_client); }
+
+  // Any thread.
+  void set(const RateLimits& all, const RateLimits& each_client);
+  RateLimits all() const;
+  RateLimits each_client() const;
+
+  RateLimiter& for_all() noexcept { return all_; }
+  // The one that all connections of a client share.
+  std::shared_ptr<RateLimiter> for_client(const std::string& client);
+
+ private:
+  RateLimiter all_;
+  mutable std::mutex mutex_;
+  RateLimits all_limits_;  // from here: under mutex_
+  RateLimits client_limits_;
+  std::map<std::string, std::weak_ptr<RateLimiter>> clients_;
+};
+
+}  // namespace server
