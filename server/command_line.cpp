@@ -26,6 +26,7 @@ struct ServeFlags {
   std::optional<std::uint32_t> busy_poll_us;
   std::optional<std::string> memory;
   std::optional<std::uint32_t> connections_max;
+  std::optional<std::string> control_socket;
   bool stdio = false;
   std::optional<std::string> log_level;
   std::optional<std::string> user;
@@ -81,6 +82,8 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
                  "Look for requests so many microseconds before sleeping: a shorter round trip for "
                  "CPU time; default: 0")
       ->check(CLI::Range(0U, busy_poll_us_max));
+  app.add_option("--control", flags.control_socket,
+                 "Unix socket to listen on for loopnbd ctl; default: none");
   app.add_flag("--stdio", flags.stdio, "Serve one client on standard input and output, then end");
   app.add_option("--log-level", flags.log_level,
                  "trace, debug, info, warn, error, critical or off; default: info")
@@ -166,6 +169,7 @@ Config config_of(const ServeFlags& flags) {
   if (flags.user) config.user = *flags.user;
   if (flags.no_sandbox) config.sandbox = false;
   config.tls = tls_of(flags, std::move(config.tls));
+  if (flags.control_socket) config.control_socket = *flags.control_socket;
   config.stdio = flags.stdio;
   for (const auto& file : flags.files) config.exports.push_back(export_of(file, flags));
   validate(config);
@@ -192,12 +196,14 @@ Command parse_command_line(int argc, const char* const* argv) {
       "import-config", "Translate the configuration of nbd-server, to standard output");
   import_config->add_option("FILE", importing.path, "nbd-server's file")->capture_default_str();
   const auto attach = AttachCommandLine(app);
+  const auto ctl = add_ctl(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return Exit{app.exit(error) == 0 ? 0 : 2};
   }
   if (check_config->parsed()) return check;
+  if (!ctl->command.empty()) return *ctl;
   if (import_config->parsed()) return importing;
   if (const auto command = attach.parsed()) return *command;
   auto serving = Serve{.config = config_of(flags), .reread = {}};

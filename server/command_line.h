@@ -10,6 +10,7 @@
 
 #include "server/attach_command.h"
 #include "server/config.h"
+#include "server/ctl_command_line.h"
 
 namespace server {
 
@@ -28,7 +29,7 @@ struct Exit {
   int status = 0;
 };
 
-using Command = std::variant<Serve, CheckConfig, ImportConfig, AttachCommand, Exit>;
+using Command = std::variant<Serve, CheckConfig, ImportConfig, AttachCommand, Ctl, Exit>;
 
 // Parses the command line. Exit when everything is said already (help, version, a usage error).
 // Throws ConfigError for values that cannot be.

@@ -12,6 +12,7 @@
 
 #include "server/attach.h"
 #include "server/command_line.h"
+#include "server/ctl.h"
 #include "server/import_config.h"
 #include "server/log.h"
 #include "server/sandbox.h"
@@ -80,6 +81,8 @@ int main(int argc, char** argv) {
       return import_config(importing->path);
     if (const auto* const attaching = std::get_if<server::AttachCommand>(&command))
       return server::run(*attaching);
+    if (const auto* const asking = std::get_if<server::Ctl>(&command))
+      return server::run_ctl(*asking);
     return std::get<server::Exit>(command).status;
   } catch (const std::exception& error) {
     std::cerr << "loopnbd: " << error.what() << '\n';

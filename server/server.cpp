@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "server/control_commands.h"
 #include "server/export_changes.h"
 #include "server/log.h"
 #include "server/security_config.h"
@@ -81,7 +82,15 @@ Server::Server(Config config, std::function<Config()> reread)
   if (reread_) reload_signal_.add(SIGHUP);
   exports_.open(config_.exports);
   make_workers();
+  // In this order: whoever sees the server listen finds the control socket, too.
+  if (!config_.control_socket.empty()) open_control_socket();
   if (!config_.stdio) open_sockets();
+}
+
+void Server::open_control_socket() {
+  control_ = std::make_unique<ControlSocket>(
+      io_context_, open_private_socket(config_.control_socket),
+      [this](std::string line) { return answer_control_request(*this, std::move(line)); });
 }
 
 Server::~Server() = default;
@@ -149,6 +158,10 @@ int Server::run() {
     announce();
   }
   io_context_.run();
+  while (exports_.changing()) {
+    io_context_.restart();
+    io_context_.run_one();
+  }
   for (auto& worker : workers_) worker->stop();
   for (auto& worker : workers_) worker->join();
   const auto synced = exports_.sync_all();
@@ -174,6 +187,7 @@ void Server::stop(const char* reason) {
   log::info("{}: finishing what is in flight, then ending; once more to end at once", reason);
   stopping_ = true;
   listeners_.clear();
+  exports_.end();
   for (auto& worker : workers_) worker->drain();
   stop_if_idle();
 }

@@ -12,6 +12,7 @@
 #include "engine/blocking_pool.h"
 #include "server/asio.h"
 #include "server/config.h"
+#include "server/control_socket.h"
 #include "server/limits.h"
 #include "server/listener.h"
 #include "server/live_exports.h"
@@ -45,6 +46,11 @@ class Server {
   // changed.
   Awaitable<Reloaded> reload(Departure departure);
 
+  // Ends it as SIGTERM does. These three: on the accepting thread.
+  void stop(const char* reason);
+  LiveExports& exports() noexcept { return exports_; }
+  asio::io_context& io_context() noexcept { return io_context_; }
+
  private:
   // A listener and the address that the configuration gives for it; empty: a passed socket.
   struct Listening {
@@ -66,7 +72,7 @@ class Server {
   std::vector<OpenSocket> open_new_sockets(const Config& config) const;
   void replace_listeners(const Config& config, std::vector<OpenSocket> opened);
   std::vector<std::string> wanted_addresses(const Config& config) const;
-  void stop(const char* reason);
+  void open_control_socket();
   void stop_if_idle();
   void announce() const;
 
@@ -82,6 +88,7 @@ class Server {
   asio::signal_set signals_;  // before anything listens, so that no signal is lost in between
   asio::signal_set reload_signal_;
   std::vector<Listening> listeners_;
+  std::unique_ptr<ControlSocket> control_;  // absent: there is none
   log::RateLimit limit_log_;
   bool reloading_ = false;
   bool stopping_ = false;

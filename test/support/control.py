@@ -1,0 +1,58 @@
+"""`loopnbd ctl`, and the control socket itself."""
+
+import json
+import socket
+import subprocess
+
+from support import server
+
+WAIT_SECONDS = server.WAIT_SECONDS
+
+
+class Control:
+    """The control socket of one server, at `path`."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def run(self, *arguments):
+        """The finished `loopnbd ctl`."""
+        return server.run("ctl", "--socket", self.path, *arguments, timeout=2 * WAIT_SECONDS)
+
+    def text(self, *arguments):
+        """What it prints; it must succeed."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == "", done.stderr
+        return done.stdout
+
+    def json(self, *arguments):
+        """The result, as a value."""
+        done = subprocess.run(
+            [server.binary(), "ctl", "--socket", self.path, "--json", *map(str, arguments)],
+            env=server.environment(),
+            text=True,
+            timeout=2 * WAIT_SECONDS,
+            capture_output=True,
+            check=True,
+        )
+        reply = json.loads(done.stdout)
+        assert reply["ok"] is True
+        return reply["result"]
+
+    def refusal(self, *arguments):
+        """Why it is refused; it must be."""
+        done = self.run(*arguments)
+        assert done.returncode == 1, (done.returncode, done.stdout)
+        return done.stderr
+
+    def export(self, name):
+        """What the status says of one export."""
+        (found,) = (entry for entry in self.json("status")["exports"] if entry["name"] == name)
+        return found
+
+    def connect(self):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(WAIT_SECONDS)
+        connection.connect(self.path)
+        return connection
