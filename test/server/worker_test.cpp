@@ -32,12 +32,14 @@ TEST_CASE(
     client.go(TestServer::export_name);
     auto& worker = *server.workers().front();
     const auto before = sleeps(worker);
-    for (auto count = 0; count < 100; ++count)
+    constexpr auto request_count = 100;
+    for (auto count = 0; count < request_count; ++count)
       REQUIRE(client.call(Command::read, 0, 512).error == 0);
     if (busy_poll_us == 0) {
       CHECK(sleeps(worker) > before);
     } else {
-      CHECK(sleeps(worker) == before);
+      // It may have met another thread at a lock, on a busy machine.
+      CHECK(sleeps(worker) < before + request_count / 10);
     }
   }
 }
