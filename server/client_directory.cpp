@@ -25,8 +25,10 @@ proto::ExportDescription ClientDirectory::choose(const proto::ExportDescription&
   if (!may_write(*chosen_)) return found;
   lease_ = chosen_->take_writer(client_.host);
   if (!lease_)
-    log::info("{}: \"{}\" is read-only for it while {} may write (writers = {})", client_.name,
-              chosen_->name(), chosen_->writers(), chosen_->config().writers_max);
+    log::connection({.client = client_.name, .export_name = chosen_->name()},
+                    "{}: \"{}\" is read-only for it while {} may write (writers = {})",
+                    client_.name, chosen_->name(), chosen_->writers(),
+                    chosen_->config().writers_max);
   return chosen_->describe(static_cast<bool>(lease_));
 }
 

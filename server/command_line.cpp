@@ -39,6 +39,8 @@ struct ServeFlags {
   std::vector<std::string> allow;
   std::vector<std::string> read_only_for;
   std::uint32_t writers_max = 0;
+  std::optional<std::string> log_format;
+  std::optional<std::uint32_t> slow_request_ms;
   std::vector<std::string> files;
 };
 
@@ -88,6 +90,12 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
   app.add_option("--log-level", flags.log_level,
                  "trace, debug, info, warn, error, critical or off; default: info")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "critical", "off"}));
+  app.add_option("--log-format", flags.log_format,
+                 "text or json (one object a line); default: text")
+      ->check(CLI::IsMember({"text", "json"}));
+  app.add_option("--slow-request-ms", flags.slow_request_ms,
+                 "Log requests that take longer, and where their time went; 0: none. Default: 1000")
+      ->check(CLI::Range(0U, slow_request_ms_max));
 }
 
 void add_security(CLI::App& app, ServeFlags& flags) {
@@ -170,6 +178,8 @@ Config config_of(const ServeFlags& flags) {
   if (flags.no_sandbox) config.sandbox = false;
   config.tls = tls_of(flags, std::move(config.tls));
   if (flags.control_socket) config.control_socket = *flags.control_socket;
+  if (flags.log_format) config.log_format = *flags.log_format;
+  if (flags.slow_request_ms) config.slow_request_ms = *flags.slow_request_ms;
   config.stdio = flags.stdio;
   for (const auto& file : flags.files) config.exports.push_back(export_of(file, flags));
   validate(config);

@@ -218,14 +218,22 @@ Config read_config(const std::string& path) {
                               *level));
     config.log_level = *level;
   }
+  if (const auto format = reader.take_value<std::string>("log_format", "a text")) {
+    if (!log::is_format(*format))
+      reader.fail(*table.get("log_format"), "log_format",
+                  fmt::format("\"{}\" is not one of text, json", *format));
+    config.log_format = *format;
+  }
+  config.slow_request_ms =
+      reader.take_count("slow_request_ms", slow_request_ms_max, 0).value_or(config.slow_request_ms);
   read_security(reader, path, config);
   read_control(reader, path, config);
   read_exports(reader, path, config);
   if (const auto* const node = table.get("memory"); node != nullptr)
     reader.checked(*node, "memory", [&] { derive_limits(config); });
   reader.finish(
-      "listen, workers, memory, max_connections, busy_poll_us, log_level, user, sandbox, tls, "
-      "control, export");
+      "listen, workers, memory, max_connections, busy_poll_us, log_level, log_format, "
+      "slow_request_ms, user, sandbox, tls, control, export");
   return config;
 }
 

@@ -84,6 +84,7 @@ inline constexpr std::uint32_t default_connections_max = 1000;
 inline constexpr std::uint32_t workers_max = 256;
 inline constexpr std::uint32_t busy_poll_us_max = 1000;
 inline constexpr std::uint32_t writers_max = 1U << 20;
+inline constexpr std::uint32_t slow_request_ms_max = 3'600'000;
 
 struct Config {
   std::vector<std::string>
@@ -93,6 +94,8 @@ struct Config {
   std::uint32_t connections_max = default_connections_max;
   std::uint32_t busy_poll_us = 0;  // a worker looks for more so long before it sleeps
   std::string log_level = "info";
+  std::string log_format = "text";       // or "json"
+  std::uint32_t slow_request_ms = 1000;  // requests that take longer are logged; 0: none are
   TlsConfig tls;
   std::string user;     // to become when everything is open; empty: stay who started the program
   bool sandbox = true;  // give up what serving does not need

@@ -49,8 +49,8 @@ Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Han
 void Connection::start() {
   if (finished_) return;
   started_ = true;
-  log::info(
-      "{}: attached to \"{}\"{}", transport_->peer(), target_->name(),
+  log::connection(
+      log_fields(), "{}: attached to \"{}\"{}", transport_->peer(), target_->name(),
       (rules_.transmission_flags & proto::transmission_flag::read_only) != 0 ? ", read-only" : "");
   schedule();
 }
@@ -272,7 +272,8 @@ Request& Connection::interrupt_current() noexcept {
 
 void Connection::abandon(std::string_view reason) noexcept {
   if (std::exchange(broken_, true) || finished_) return;
-  log::info("{}: disconnected from \"{}\": {}", transport_->peer(), target_->name(), reason);
+  log::connection(log_fields(), "{}: disconnected from \"{}\": {}", transport_->peer(),
+                  target_->name(), reason);
   input_ended_ = true;
   lease_.release();
   early_input_ = {};
@@ -302,7 +303,7 @@ void Connection::end_if_done() noexcept {
   finished_ = true;
   if (limit_wait_ != nullptr) limit_wait_->cancel();  // its handler would keep it for as long
   if (broken_) return worker_.remove(*this, nullptr);
-  log::info("{}: detached from \"{}\"", transport_->peer(), target_->name());
+  log::connection(log_fields(), "{}: detached from \"{}\"", transport_->peer(), target_->name());
   transport_->cancel_waits();
   worker_.remove(*this, std::move(transport_));
 }

@@ -17,6 +17,7 @@
 #include "proto/negotiation.h"
 #include "server/export_queue.h"
 #include "server/handshake.h"
+#include "server/log.h"
 #include "server/receive_buffer.h"
 #include "server/reply_queue.h"
 #include "server/request.h"
@@ -124,6 +125,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void give_back(Request& request) noexcept;
   void give_back_if_over(Request& whole) noexcept;
   void take_account(Request& whole) noexcept;
+  void log_slow(const Request& whole) const noexcept;
+  log::Fields log_fields() const noexcept;
+  log::Fields log_fields(const Request& whole) const noexcept;
 
   // connection_replies.cpp: from results to bytes
   void complete_read(Request& piece, bool success) noexcept;

@@ -1,6 +1,7 @@
 // The part of Connection that says what it has done: for the counters, for the log, for people.
 #include <chrono>
 
+#include "proto/names.h"
 #include "server/connection.h"
 #include "server/export.h"
 #include "server/log.h"
@@ -17,10 +18,42 @@ void Connection::take_account(Request& whole) noexcept {
   metrics.send.add(now - whole.completed_at);
   ++requests_answered_;
   latency_sum_ += now - whole.received;
+  if (now - whole.received >= worker_.limits().slow_request) log_slow(whole);
   if (whole.error != proto::Error::none) return metrics.add_error(whole.error);
   metrics.bytes.add(whole.header.length);
   if (whole.header.command == proto::Command::read) bytes_read_ += whole.header.length;
   if (whole.header.command == proto::Command::write) bytes_written_ += whole.header.length;
+}
+
+void Connection::log_slow(const Request& whole) const noexcept {
+  const auto silenced = target_->slow_log().admit();
+  if (!silenced) return;
+  const auto milliseconds = [](std::chrono::nanoseconds duration) {
+    return std::chrono::duration<double, std::milli>(duration).count();
+  };
+  auto fields = log_fields(whole);
+  fields.request->queue = whole.submitted - whole.received;
+  fields.request->device = whole.completed_at - whole.submitted;
+  fields.request->send = worker_.now() - whole.completed_at;
+  log::warn(fields,
+            "{}: slow: {} of {} bytes at {} of \"{}\" took {:.1f} ms: queue {:.1f}, device {:.1f}, "
+            "send {:.1f}{}",
+            fields.client, fields.request->command, whole.header.length, whole.header.offset,
+            target_->name(), milliseconds(worker_.now() - whole.received),
+            milliseconds(*fields.request->queue), milliseconds(*fields.request->device),
+            milliseconds(*fields.request->send), log::silenced_text(*silenced));
+}
+
+log::Fields Connection::log_fields() const noexcept {
+  return {.client = transport_->peer(), .export_name = target_->name()};
+}
+
+log::Fields Connection::log_fields(const Request& whole) const noexcept {
+  auto fields = log_fields();
+  fields.request = {.command = proto::name(whole.header.command),
+                    .offset = whole.header.offset,
+                    .length = whole.header.length};
+  return fields;
 }
 
 ConnectionStatus Connection::status() const {

@@ -56,10 +56,9 @@ void Connection::note_error(Request& whole, std::int64_t result) noexcept {
   if (syncs && queue_.device->sync_error() != 0) queue_.metrics.sync_failures.add(1);
   if (error == proto::Error::not_supported) return;  // the quick "no" that FAST_ZERO asks for
   if (const auto silenced = target_->error_log().admit())
-    log::error("export \"{}\": {} of {} bytes at {} failed: {}{}", target_->name(),
-               proto::name(whole.header.command), whole.header.length, whole.header.offset,
-               std::strerror(number),
-               *silenced == 0 ? "" : fmt::format(" ({} more like it were not logged)", *silenced));
+    log::error(log_fields(whole), "export \"{}\": {} of {} bytes at {} failed: {}{}",
+               target_->name(), proto::name(whole.header.command), whole.header.length,
+               whole.header.offset, std::strerror(number), log::silenced_text(*silenced));
 }
 
 void Connection::refuse(Request& whole, proto::Error error, std::string_view text) noexcept {

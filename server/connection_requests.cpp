@@ -77,7 +77,7 @@ bool Connection::parse_header() noexcept {
   ++requests_in_flight_;
   queue_.metrics.of(header->command).begun.add(1);
   if (verdict.error == proto::Error::none) return begin(*whole, verdict.payload_length);
-  log::debug("{}: refused: {}", transport_->peer(), verdict.reason);
+  log::debug(log_fields(*whole), "{}: refused: {}", transport_->peer(), verdict.reason);
   refuse(*whole, verdict.error, verdict.reason);
   return discard(verdict.payload_length);
 }

@@ -58,6 +58,8 @@ class Export {
 
   // Lets some of the messages about failing requests through.
   log::RateLimit& error_log() noexcept { return error_log_; }
+  // And about slow ones.
+  log::RateLimit& slow_log() noexcept { return slow_log_; }
 
   // What each worker has counted; written by that worker alone.
   std::span<ExportMetrics> metrics() noexcept { return metrics_; }
@@ -73,6 +75,7 @@ class Export {
   std::shared_ptr<ExportLimiter> limiter_;
   std::shared_ptr<WriterLeases> writers_;
   log::RateLimit error_log_;
+  log::RateLimit slow_log_;
   std::vector<ExportMetrics> metrics_;  // never grows
 };
 

@@ -69,8 +69,10 @@ Awaitable<bool> start_tls(std::unique_ptr<Transport>& transport,
 bool within_limits(const proto::Negotiation& negotiation, const Transport& transport,
                    const Limits& limits) {
   if (negotiation.option_count() <= limits.options_max) return true;
-  log::warn("{}: closed after more than {} options without choosing an export", transport.peer(),
-            limits.options_max);
+  log::connection<log::Level::warn>(
+      {.client = transport.peer()},
+      "{}: closed after more than {} options without choosing an export", transport.peer(),
+      limits.options_max);
   return false;
 }
 
@@ -96,7 +98,8 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
       progress = negotiation.receive(rest.first(std::min(rest.size(), step_max)), output);
       rest = rest.subspan(progress.consumed);
       if (progress.next == Next::start_tls && !rest.empty()) {
-        log::warn(
+        log::connection<log::Level::warn>(
+            {.client = transport->peer()},
             "{}: closed: it sent more behind STARTTLS without waiting for the answer, which "
             "could be somebody else's words",
             transport->peer());
@@ -114,7 +117,8 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
       co_return std::move(handshake);
     }
     if (progress.next == Next::close) {
-      log::info("{}: handshake ended: {}", transport->peer(), negotiation.reason());
+      const auto& peer = transport->peer();
+      log::connection({.client = peer}, "{}: handshake ended: {}", peer, negotiation.reason());
       co_await linger(*transport);
       break;
     }

@@ -67,6 +67,8 @@ Limits derive_limits(const Config& config, std::uint32_t processors,
       operations_wanted / queue_count, queue_depth_min, limits.queue_depth));
   limits.connections_max = config.connections_max;
   limits.busy_poll = std::chrono::microseconds(config.busy_poll_us);
+  if (config.slow_request_ms != 0)
+    limits.slow_request = std::chrono::milliseconds(config.slow_request_ms);
   limits.handshakes_max_per_worker = std::max(16U, config.connections_max / 4 / limits.workers);
   // nbdinfo --list asks a few options of each export in one connection.
   limits.options_max = 1000 + 16 * static_cast<std::uint32_t>(config.exports.size());

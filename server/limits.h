@@ -26,6 +26,8 @@ struct Limits {
   std::size_t receive_size_max_per_turn =
       1U << 20;  // bytes one connection receives before others have their turn
   std::chrono::microseconds busy_poll{0};  // a worker with clients looks so long before it sleeps
+  std::chrono::nanoseconds slow_request =
+      std::chrono::nanoseconds::max();  // what takes longer is logged
   std::chrono::seconds handshake_deadline{10};
   std::chrono::seconds drain_deadline{
       20};  // how long a stopping server waits for replies to be read

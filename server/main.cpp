@@ -41,7 +41,7 @@ void allow_many_files() {
 }
 
 int serve(const server::Serve& serving) {
-  server::log::start(serving.config.log_level);
+  server::log::start(serving.config.log_level, serving.config.log_format);
   // Clients that vanish are answered by EPIPE, not by the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
   // Writes beyond a limit on the size of files fail with EFBIG.

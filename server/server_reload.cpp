@@ -24,6 +24,8 @@ std::vector<std::string> keys_for_restart(const Config& now, const Config& then)
   if (now.control_socket != then.control_socket) keys.emplace_back("control.socket");
   if (now.user != then.user) keys.emplace_back("user");
   if (now.sandbox != then.sandbox) keys.emplace_back("sandbox");
+  if (now.log_format != then.log_format) keys.emplace_back("log_format");
+  if (now.slow_request_ms != then.slow_request_ms) keys.emplace_back("slow_request_ms");
   return keys;
 }
 

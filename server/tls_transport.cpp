@@ -107,13 +107,13 @@ int TlsTransport::shake_hands() {
         failure == SSL_ERROR_ZERO_RETURN || (failure == SSL_ERROR_SYSCALL && system_error == 0)
             ? std::string("the client has closed the connection")
             : failure_text(session_.get());
-    log::info("{}: the TLS handshake failed: {}", peer(), text);
+    log::connection({.client = peer()}, "{}: the TLS handshake failed: {}", peer(), text);
     return -EPROTO;
   }
   reading_needs_output_ = false;
   established_ = true;
   note_identity();
-  log::info("{}: {}", peer(), protection());
+  log::connection({.client = peer()}, "{}: {}", peer(), protection());
   return 0;
 }
 
@@ -143,7 +143,7 @@ ssize_t TlsTransport::failed(int result, bool& needs_other_direction) noexcept {
   if (failure == SSL_ERROR_ZERO_RETURN) return 0;
   broken_ = true;
   if (failure == SSL_ERROR_SYSCALL) return system_error != 0 ? -system_error : -ECONNRESET;
-  log::info("{}: TLS failed: {}", peer(), take_tls_error());
+  log::connection({.client = peer()}, "{}: TLS failed: {}", peer(), take_tls_error());
   return -EPROTO;
 }
 

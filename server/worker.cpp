@@ -205,7 +205,7 @@ void Worker::serve(UniqueFd socket, ClientIdentity client, Handshake handshake) 
 void Worker::arrive(std::unique_ptr<Transport> transport) {
   if (draining_) return count_departure();
   metrics_.connections_served.add(1);
-  log::debug("{}: connected", transport->peer());
+  log::debug({.client = transport->peer()}, "{}: connected", transport->peer());
   auto visitor = receive_visitor(std::move(transport), limits_.handshake_deadline);
   limit_visitors();
   asio::co_spawn(io_context_, attend(std::move(visitor)), asio::detached);
@@ -217,7 +217,8 @@ std::shared_ptr<Worker::Visitor> Worker::receive_visitor(std::unique_ptr<Transpo
   visitors_.push_back(visitor);
   visitor->deadline.async_wait([visitor](const boost::system::error_code& cancelled) {
     if (cancelled || !visitor->transport) return;
-    log::info("{}: closed: its time is up", visitor->transport->peer());
+    const auto& peer = visitor->transport->peer();
+    log::connection({.client = peer}, "{}: closed: its time is up", peer);
     visitor->transport->close();
   });
   return visitor;
@@ -228,8 +229,10 @@ void Worker::limit_visitors() {
   // Slow or silent clients must not keep others out: the one that has had the most time goes.
   const auto oldest = visitors_.front();
   visitors_.erase(visitors_.begin());  // now: the next one may come before this one has gone
-  log::warn("{}: closed: {} clients are connected that have not chosen an export",
-            oldest->transport->peer(), visitors_.size());
+  log::connection<log::Level::warn>(
+      {.client = oldest->transport->peer()},
+      "{}: closed: {} clients are connected that have not chosen an export",
+      oldest->transport->peer(), visitors_.size());
   oldest->transport->close();
 }
 
@@ -249,7 +252,7 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
   leave(*visitor);
   if (!handshake || draining_ || !offers(*handshake)) {
     metrics_.handshakes_failed.add(1);
-    log::debug("{}: closed", visitor->transport->peer());
+    log::debug({.client = visitor->transport->peer()}, "{}: closed", visitor->transport->peer());
     visitor->transport.reset();
     count_departure();
     co_return;
