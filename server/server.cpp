@@ -77,7 +77,8 @@ Server::Server(Config config, std::function<Config()> reread)
       tls_(std::make_shared<TlsContext>(config_.tls)),
       exports_(limits_, io_context_, blocking_pool_, workers_),
       signals_(io_context_, SIGTERM, SIGINT),
-      reload_signal_(io_context_) {
+      reload_signal_(io_context_),
+      gatherer_(io_context_, workers_) {
   // Without a file to read again, SIGHUP keeps its usual meaning: the terminal has gone.
   if (reread_) reload_signal_.add(SIGHUP);
   exports_.open(config_.exports);
@@ -200,7 +201,8 @@ void Server::stop_if_idle() {
 }
 
 Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
-  auto status = co_await gather_status(io_context_, exports_.table(), workers_, deadline);
+  auto exports = exports_.table();
+  auto status = co_await gatherer_.gather(std::move(exports), deadline);
   status.version = version;
   status.start_time_seconds =
       std::chrono::duration_cast<std::chrono::seconds>(start_time_.time_since_epoch()).count();

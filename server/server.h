@@ -88,6 +88,7 @@ class Server {
   asio::signal_set signals_;  // before anything listens, so that no signal is lost in between
   asio::signal_set reload_signal_;
   std::vector<Listening> listeners_;
+  StatusGatherer gatherer_;
   std::unique_ptr<ControlSocket> control_;  // absent: there is none
   log::RateLimit limit_log_;
   bool reloading_ = false;

@@ -36,30 +36,8 @@ CommandStatus status_of(std::span<const ExportMetrics> workers, std::size_t inde
   return status;
 }
 
-// The answers of the workers on their way to the thread that asked.
-struct Gathering {
-  explicit Gathering(std::size_t count) : clients(count), missing(count) {}
-
-  std::vector<std::optional<std::vector<ConnectionStatus>>> clients;
-  std::size_t missing;
-  Timer* deadline = nullptr;  // while somebody waits
-};
-
-void ask(Worker& worker, std::size_t index, asio::io_context& io_context,
-         const std::shared_ptr<Gathering>& gathering) {
-  asio::post(worker.io_context(), [&worker, index, &io_context, gathering] {
-    auto clients = std::vector<ConnectionStatus>{};
-    for (const auto& connection : worker.connections()) {
-      clients.push_back(connection->status());
-      clients.back().worker = index;
-    }
-    asio::post(io_context, [index, gathering, clients = std::move(clients)]() mutable {
-      gathering->clients[index] = std::move(clients);
-      if (--gathering->missing == 0 && gathering->deadline != nullptr)
-        gathering->deadline->cancel();
-    });
-  });
-}
+// Between the beginnings of two rounds of questions to the workers.
+constexpr auto pause_between_rounds = std::chrono::milliseconds(20);
 
 }  // namespace
 
@@ -145,24 +123,82 @@ WorkerStatus status_of(const Worker& worker) {
   return status;
 }
 
-Awaitable<ServerStatus> gather_status(asio::io_context& io_context,
-                                      std::shared_ptr<const ExportTable> exports,
-                                      const std::vector<std::unique_ptr<Worker>>& workers,
-                                      std::chrono::milliseconds deadline) {
-  auto gathering = std::make_shared<Gathering>(workers.size());
-  auto timer = Timer(io_context, deadline);
-  gathering->deadline = &timer;
-  for (auto index = std::size_t{0}; index < workers.size(); ++index)
-    ask(*workers[index], index, io_context, gathering);
+StatusGatherer::StatusGatherer(asio::io_context& io_context,
+                               const std::vector<std::unique_ptr<Worker>>& workers)
+    : io_context_(io_context), workers_(workers), pause_(io_context) {}
+
+std::shared_ptr<StatusGatherer::Round> StatusGatherer::join_next_round() {
+  if (auto round = next_.lock()) return round;
+  auto round = std::make_shared<Round>();
+  round->clients.resize(workers_.size());
+  next_ = round;
+  pause_.expires_at(begun_at_ + pause_between_rounds);
+  pause_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (!cancelled) begin_round();
+  });
+  return round;
+}
+
+void StatusGatherer::begin_round() {
+  const auto round = next_.lock();
+  next_.reset();
+  if (!round) return;  // nobody waits any more
+  begun_at_ = Clock::now();
+  round->number = ++rounds_begun_;
+  std::erase_if(rounds_, [](const auto& entry) { return entry.expired(); });
+  rounds_.push_back(round);
+  asked_.resize(workers_.size());
+  for (auto worker = std::size_t{0}; worker < workers_.size(); ++worker)
+    if (!asked_[worker]) ask(worker);
+}
+
+void StatusGatherer::ask(std::size_t worker) {
+  asked_[worker] = true;
+  const auto answer = [this, worker, number = rounds_begun_, &asked = *workers_[worker],
+                       &io_context = io_context_] {
+    auto clients = Clients{};
+    for (const auto& connection : asked.connections()) {
+      clients.push_back(connection->status());
+      clients.back().worker = worker;
+    }
+    asio::post(io_context, [this, worker, number, clients = std::move(clients)] {
+      take(worker, number, clients);
+    });
+  };
+  asio::post(workers_[worker]->io_context(), answer);
+}
+
+void StatusGatherer::take(std::size_t worker, std::uint64_t number, const Clients& clients) {
+  asked_[worker] = false;
+  auto others_wait = false;
+  for (const auto& entry : rounds_) {
+    const auto round = entry.lock();
+    if (!round || round->clients[worker]) continue;
+    if (round->number > number) {
+      others_wait = true;  // they asked after this answer's question, and may know better
+      continue;
+    }
+    round->clients[worker] = clients;
+    if (std::ranges::all_of(round->clients, &std::optional<Clients>::has_value))
+      for (auto* const deadline : round->waiting) deadline->cancel();
+  }
+  if (others_wait) ask(worker);
+}
+
+Awaitable<ServerStatus> StatusGatherer::gather(std::shared_ptr<const ExportTable> exports,
+                                               std::chrono::milliseconds deadline) {
+  auto round = join_next_round();
+  auto timer = Timer(io_context_, deadline + pause_between_rounds);
+  round->waiting.push_back(&timer);
   co_await timer.async_wait(as_result);
-  gathering->deadline = nullptr;
+  std::erase(round->waiting, &timer);
   auto status = ServerStatus{};
   for (const auto& target : exports->all()) status.exports.push_back(status_of(*target));
-  for (auto index = std::size_t{0}; index < workers.size(); ++index) {
-    auto& worker = status.workers.emplace_back(status_of(*workers[index]));
-    auto& clients = gathering->clients[index];
+  for (auto index = std::size_t{0}; index < workers_.size(); ++index) {
+    auto& worker = status.workers.emplace_back(status_of(*workers_[index]));
+    const auto& clients = round->clients[index];
     worker.responding = clients.has_value();
-    if (clients) worker.clients = std::move(*clients);
+    if (clients) worker.clients = *clients;
   }
   co_return status;
 }

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -111,11 +112,43 @@ struct ServerStatus {
 ExportStatus status_of(const Export& target);
 WorkerStatus status_of(const Worker& worker);
 
-// The exports and workers; `clients` and `responding` of those workers that answer within
-// `deadline`. Runs on `io_context`, which outlives the workers' threads; so do the workers.
-Awaitable<ServerStatus> gather_status(asio::io_context& io_context,
-                                      std::shared_ptr<const ExportTable> exports,
-                                      const std::vector<std::unique_ptr<Worker>>& workers,
-                                      std::chrono::milliseconds deadline);
+// Gathers the status for whoever asks. However many do, a worker has only one question waiting for
+// it, and few in a second. Used on the thread of its io_context.
+class StatusGatherer {
+ public:
+  // Both outlive the workers' threads and this object.
+  StatusGatherer(asio::io_context& io_context, const std::vector<std::unique_ptr<Worker>>& workers);
+  StatusGatherer(const StatusGatherer&) = delete;
+  StatusGatherer& operator=(const StatusGatherer&) = delete;
+
+  // The exports and workers as they are after this call; `clients` and `responding` of those
+  // workers that answer within `deadline`.
+  Awaitable<ServerStatus> gather(std::shared_ptr<const ExportTable> exports,
+                                 std::chrono::milliseconds deadline);
+
+ private:
+  using Clients = std::vector<ConnectionStatus>;
+
+  // What those who asked at about the same time wait for; they own it.
+  struct Round {
+    std::vector<std::optional<Clients>> clients;  // by worker
+    std::uint64_t number = 0;                     // of rounds begun; zero: not yet
+    std::vector<Timer*> waiting;
+  };
+
+  std::shared_ptr<Round> join_next_round();
+  void begin_round();
+  void ask(std::size_t worker);
+  void take(std::size_t worker, std::uint64_t number, const Clients& clients);
+
+  asio::io_context& io_context_;
+  const std::vector<std::unique_ptr<Worker>>& workers_;
+  Timer pause_;  // until the next round begins
+  Clock::time_point begun_at_;
+  std::uint64_t rounds_begun_ = 0;
+  std::weak_ptr<Round> next_;
+  std::vector<std::weak_ptr<Round>> rounds_;  // begun
+  std::vector<bool> asked_;                   // a question or its answer is on its way, by worker
+};
 
 }  // namespace server

@@ -186,3 +186,27 @@ TEST_CASE("a worker that does not answer in time is said not to, with its counte
   release.set_value();
   CHECK(server.status().all_workers_respond());
 }
+
+TEST_CASE("a worker that hangs has one question waiting for it, however often it was asked") {
+  auto server = TestServer();
+  auto release = std::promise<void>();
+  server::asio::post(server.workers().at(0)->io_context(),
+                     [future = release.get_future().share()] { future.wait(); });
+  for (auto index = 0; index < 5; ++index) CHECK_FALSE(server.status(1ms).all_workers_respond());
+  release.set_value();
+  TestServer::on(*server.workers().at(0), [] {});
+  CHECK(server.take_late_answers() == 1);
+  CHECK(server.status().all_workers_respond());
+}
+
+TEST_CASE("a worker is not asked at once again, and knows what happened since") {
+  auto server = TestServer();
+  auto client = server.connect();
+  client.go(TestServer::export_name);
+  const auto begin = server::Clock::now();
+  for (auto count = std::uint64_t{1}; count <= 10; ++count) {
+    REQUIRE(client.call(Command::read, 0, 512).error == 0);
+    CHECK(only_client_of(server.status()).requests == count);
+  }
+  CHECK(server::Clock::now() - begin >= 9 * 20ms);
+}

@@ -83,9 +83,8 @@ Client TestServer::connect_as(std::size_t worker, server::ClientIdentity client)
 }
 
 server::ServerStatus TestServer::status(std::chrono::milliseconds deadline) {
-  auto result = server::asio::co_spawn(
-      io_context_, server::gather_status(io_context_, exports_, workers_, deadline),
-      server::asio::use_future);
+  auto result = server::asio::co_spawn(io_context_, gatherer_.gather(exports_, deadline),
+                                       server::asio::use_future);
   io_context_.restart();
   io_context_.run();
   return result.get();
@@ -95,6 +94,11 @@ std::shared_ptr<server::Export> TestServer::make_export(const std::string& name)
   auto config = server::ExportConfig{};
   config.name = name;
   return std::make_shared<server::Export>(config, device_, limits_);
+}
+
+std::size_t TestServer::take_late_answers() {
+  io_context_.restart();
+  return io_context_.poll();
 }
 
 void TestServer::on(server::Worker& worker, const std::function<void()>& step) {

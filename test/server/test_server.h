@@ -53,6 +53,8 @@ class TestServer {
   std::shared_ptr<server::Export> make_export(const std::string& name) const;
   std::shared_ptr<const server::ExportTable> exports() const { return exports_; }
   server::ServerStatus status(std::chrono::milliseconds deadline = std::chrono::seconds(10));
+  // Takes the answers that came too late for status(), and says how many there were.
+  std::size_t take_late_answers();
   const std::shared_ptr<server::Export>& target() const { return exports_->all().front(); }
   const server::Limits& limits() const noexcept { return limits_; }
 
@@ -68,6 +70,7 @@ class TestServer {
   std::shared_ptr<engine::FaultyDevice> device_;
   std::shared_ptr<const server::ExportTable> exports_;
   server::Workers workers_;
+  server::StatusGatherer gatherer_{io_context_, workers_};
   std::atomic<std::size_t> next_worker_{0};  // clients on several threads connect
 };
 
