@@ -41,6 +41,7 @@ struct ServeFlags {
   std::uint32_t writers_max = 0;
   std::optional<std::string> log_format;
   std::optional<std::uint32_t> slow_request_ms;
+  std::optional<std::string> http;
   std::vector<std::string> files;
 };
 
@@ -96,6 +97,10 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
   app.add_option("--slow-request-ms", flags.slow_request_ms,
                  "Log requests that take longer, and where their time went; 0: none. Default: 1000")
       ->check(CLI::Range(0U, slow_request_ms_max));
+  app.add_option(
+      "--http", flags.http,
+      "HOST:PORT or unix:PATH for /metrics, /status.json, /healthz and /readyz; default: not "
+      "served");
 }
 
 void add_security(CLI::App& app, ServeFlags& flags) {
@@ -180,6 +185,7 @@ Config config_of(const ServeFlags& flags) {
   if (flags.control_socket) config.control_socket = *flags.control_socket;
   if (flags.log_format) config.log_format = *flags.log_format;
   if (flags.slow_request_ms) config.slow_request_ms = *flags.slow_request_ms;
+  if (flags.http) config.http_listen = *flags.http;
   config.stdio = flags.stdio;
   for (const auto& file : flags.files) config.exports.push_back(export_of(file, flags));
   validate(config);

@@ -137,6 +137,19 @@ void read_listen(TableReader& reader, Config& config) {
   }
 }
 
+void read_http(TableReader& reader, const std::string& path, Config& config) {
+  const auto* const node = reader.take("http");
+  if (node == nullptr) return;
+  const auto* const table = node->as_table();
+  if (table == nullptr) reader.fail(*node, "http", "write [http] and its keys below it");
+  auto http = TableReader(*table, path, "http.");
+  if (const auto address = http.take_value<std::string>("listen", "an address as text")) {
+    http.checked(*table->get("listen"), "listen", [&] { check_listen_address(*address); });
+    config.http_listen = *address;
+  }
+  http.finish("listen");
+}
+
 void read_exports(TableReader& reader, const std::string& path, Config& config) {
   const auto* const node = reader.take("export");
   if (node == nullptr) return;
@@ -228,12 +241,13 @@ Config read_config(const std::string& path) {
       reader.take_count("slow_request_ms", slow_request_ms_max, 0).value_or(config.slow_request_ms);
   read_security(reader, path, config);
   read_control(reader, path, config);
+  read_http(reader, path, config);
   read_exports(reader, path, config);
   if (const auto* const node = table.get("memory"); node != nullptr)
     reader.checked(*node, "memory", [&] { derive_limits(config); });
   reader.finish(
       "listen, workers, memory, max_connections, busy_poll_us, log_level, log_format, "
-      "slow_request_ms, user, sandbox, tls, control, export");
+      "slow_request_ms, user, sandbox, tls, http, control, export");
   return config;
 }
 

@@ -96,6 +96,7 @@ struct Config {
   std::string log_level = "info";
   std::string log_format = "text";       // or "json"
   std::uint32_t slow_request_ms = 1000;  // requests that take longer are logged; 0: none are
+  std::string http_listen;               // for /metrics and the like; empty: not served
   TlsConfig tls;
   std::string user;     // to become when everything is open; empty: stay who started the program
   bool sandbox = true;  // give up what serving does not need

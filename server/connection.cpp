@@ -43,6 +43,7 @@ Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Han
       block_size_(std::max(queue_.device->geometry().block_size, request_alignment)),
       client_limiter_(target_->limiter().for_client(transport_->client().host)),
       since_(Clock::now()),
+      encrypted_(!transport_->protection().empty()),
       received_at_(since_),
       early_input_(std::move(handshake.early_input)) {}
 

@@ -54,6 +54,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::uint64_t export_size() const noexcept { return rules_.export_size; }  // bytes
   const Export& target() const noexcept { return *target_; }
   ExportQueue& queue() const noexcept { return queue_; }
+  bool encrypted() const noexcept { return encrypted_; }
   // The client has closed its side, perhaps with requests still unread.
   bool client_is_gone() const noexcept;
   std::uint64_t id() const noexcept { return arrival_; }  // unique while the process lives
@@ -152,6 +153,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::uint32_t block_size_;  // bytes: what requests are laid out for
   const std::shared_ptr<RateLimiter> client_limiter_;
   const Clock::time_point since_;
+  const bool encrypted_;
 
   // Input.
   Clock::time_point received_at_;       // what received_ ends with

@@ -98,6 +98,8 @@ struct alignas(64) ExportMetrics {
   std::array<CommandMetrics, command_count> commands;
   Counter connections_begun;
   Counter connections_ended;
+  Counter tls_connections_begun;
+  Counter tls_connections_ended;
   Counter sync_failures;   // requests refused since data may have been lost
   DurationCounter submit;  // flush() of the queue: io_submit, or reads that the page cache serves
 

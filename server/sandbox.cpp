@@ -109,6 +109,7 @@ std::set<std::string> socket_folders(const Config& config) {
   };
   for (const auto& address : config.listen)
     if (address.starts_with("unix:")) insert(address.substr(5));
+  if (config.http_listen.starts_with("unix:")) insert(config.http_listen.substr(5));
   if (!config.control_socket.empty()) insert(config.control_socket);
   return folders;
 }

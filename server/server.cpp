@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::size_t blocking_threads = 8;
 constexpr int exit_status_sync_failed = 1;
+// A worker that takes longer for a turn is not well.
+constexpr auto http_status_deadline = std::chrono::milliseconds(2000);
 
 std::string format_size(std::uint64_t bytes) {
   constexpr std::string_view suffixes = "KMGTPE";
@@ -86,6 +88,7 @@ Server::Server(Config config, std::function<Config()> reread)
   // In this order: whoever sees the server listen finds the control socket, too.
   if (!config_.control_socket.empty()) open_control_socket();
   if (!config_.stdio) open_sockets();
+  if (!config_.http_listen.empty()) http_sockets_ = open_listening_sockets(config_.http_listen);
 }
 
 void Server::open_control_socket() {
@@ -158,6 +161,7 @@ int Server::run() {
     listen(std::exchange(sockets_, {}));
     announce();
   }
+  serve_http();
   io_context_.run();
   while (exports_.changing()) {
     io_context_.restart();
@@ -168,6 +172,14 @@ int Server::run() {
   const auto synced = exports_.sync_all();
   log::info("ended");
   return synced ? 0 : exit_status_sync_failed;
+}
+
+void Server::serve_http() {
+  if (http_sockets_.empty()) return;
+  http_.emplace(io_context_, std::exchange(http_sockets_, {}),
+                [this] { return status(http_status_deadline); });
+  for (const auto& name : http_->names())
+    log::info("/metrics, /status.json, /healthz and /readyz are served on {}", name);
 }
 
 void Server::serve(UniqueFd socket, ClientIdentity client) {

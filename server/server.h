@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "server/asio.h"
 #include "server/config.h"
 #include "server/control_socket.h"
+#include "server/http.h"
 #include "server/limits.h"
 #include "server/listener.h"
 #include "server/live_exports.h"
@@ -73,6 +75,7 @@ class Server {
   void replace_listeners(const Config& config, std::vector<OpenSocket> opened);
   std::vector<std::string> wanted_addresses(const Config& config) const;
   void open_control_socket();
+  void serve_http();
   void stop_if_idle();
   void announce() const;
 
@@ -89,6 +92,8 @@ class Server {
   asio::signal_set reload_signal_;
   std::vector<Listening> listeners_;
   StatusGatherer gatherer_;
+  std::vector<ListeningSocket> http_sockets_;  // until run()
+  std::optional<HttpServer> http_;
   std::unique_ptr<ControlSocket> control_;  // absent: there is none
   log::RateLimit limit_log_;
   bool reloading_ = false;

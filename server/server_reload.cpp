@@ -26,6 +26,7 @@ std::vector<std::string> keys_for_restart(const Config& now, const Config& then)
   if (now.sandbox != then.sandbox) keys.emplace_back("sandbox");
   if (now.log_format != then.log_format) keys.emplace_back("log_format");
   if (now.slow_request_ms != then.slow_request_ms) keys.emplace_back("slow_request_ms");
+  if (now.http_listen != then.http_listen) keys.emplace_back("http.listen");
   return keys;
 }
 

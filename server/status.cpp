@@ -101,6 +101,10 @@ ExportStatus status_of(const Export& target) {
     const auto begun = worker.connections_begun.value();
     status.connections += begun - std::min(begun, ended);
     status.connections_total += begun;
+    const auto tls_ended = worker.tls_connections_ended.value();
+    const auto tls_begun = worker.tls_connections_begun.value();
+    status.tls_connections += tls_begun - std::min(tls_begun, tls_ended);
+    status.tls_connections_total += tls_begun;
     status.sync_failures += worker.sync_failures.value();
     status.submit.add(worker.submit);
   }

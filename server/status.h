@@ -57,6 +57,8 @@ struct ExportStatus {
   int sync_error = 0;  // -errno of the sync that failed, or 0
   std::uint64_t connections = 0;
   std::uint64_t connections_total = 0;
+  std::uint64_t tls_connections = 0;
+  std::uint64_t tls_connections_total = 0;
   std::uint64_t sync_failures = 0;
   DurationStatus submit;
   std::vector<CommandStatus> commands;  // one for each; the unknown ones last

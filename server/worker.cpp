@@ -1,5 +1,8 @@
 #include "server/worker.h"
 
+#include <fmt/format.h>
+#include <pthread.h>
+
 #include <algorithm>
 #include <functional>
 #include <utility>
@@ -43,6 +46,8 @@ void Worker::add_export(const std::shared_ptr<Export>& target) {
 
 void Worker::start() {
   thread_ = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(),
+                         fmt::format("worker {}", index_).c_str());  // for ps and top
     while (!stopping_ || connection_count() > 0) run_turn();
   });
 }
@@ -240,6 +245,20 @@ void Worker::leave(const Visitor& visitor) {
   std::erase_if(visitors_, [&](const auto& entry) { return entry.get() == &visitor; });
 }
 
+void Worker::count_begin(const Connection& connection) {
+  auto& queue = connection.queue();
+  ++queue.connection_count;
+  queue.metrics.connections_begun.add(1);
+  if (connection.encrypted()) queue.metrics.tls_connections_begun.add(1);
+}
+
+void Worker::count_end(const Connection& connection) {
+  auto& queue = connection.queue();
+  --queue.connection_count;
+  queue.metrics.connections_ended.add(1);
+  if (connection.encrypted()) queue.metrics.tls_connections_ended.add(1);
+}
+
 void Worker::count_departure() {
   if (connection_count_.fetch_sub(1, std::memory_order_relaxed) == 1) idle_();
 }
@@ -263,8 +282,7 @@ Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
 void Worker::admit(std::unique_ptr<Transport> transport, Handshake handshake) {
   auto connection = std::make_shared<Connection>(*this, std::move(transport), std::move(handshake));
   connections_.push_back(connection);
-  connection->queue().metrics.connections_begun.add(1);
-  ++connection->queue().connection_count;
+  count_begin(*connection);
   asio::co_spawn(io_context_, begin_transmission(std::move(connection)), asio::detached);
 }
 
@@ -308,8 +326,7 @@ void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport
       std::ranges::find(connections_, &connection, [](const auto& entry) { return entry.get(); });
   graveyard_.push_back(std::move(*place));
   connections_.erase(place);
-  connection.queue().metrics.connections_ended.add(1);
-  --connection.queue().connection_count;
+  count_end(connection);
   std::erase(scheduled_, &connection);
   std::erase(waiting_for_resources_, &connection);
   if (transport == nullptr) return count_departure();

@@ -162,6 +162,8 @@ class Worker {
                                            std::chrono::seconds deadline);
   void arrive(std::unique_ptr<Transport> transport);
   void leave(const Visitor& visitor);
+  void count_begin(const Connection& connection);
+  void count_end(const Connection& connection);
   void count_departure();
   void limit_visitors();
   void run_first();            // the first handler of a turn, waiting for it

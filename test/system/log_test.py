@@ -137,6 +137,7 @@ def test_a_log_that_cannot_be_is_refused_with_its_place(image, tmp_path):
         ('log_format = "xml"', "log_format"),
         ("slow_request_ms = -1", "slow_request_ms"),
         ("slow_request_ms = 3600001", "slow_request_ms"),
+        ('[http]\nlistem = "127.0.0.1:1"', "http.listem"),
     ):
         config.write_text(f'{text}\n[[export]]\npath = "{image}"\n')
         result = run("check-config", config)

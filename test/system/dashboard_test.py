@@ -1,0 +1,154 @@
+"""A real Prometheus scrapes the server; each query of the Grafana dashboard finds what it asks for.
+"""
+
+import contextlib
+import json
+import re
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from support.nbd_client import CMD_READ
+from support.server import ROOT, WAIT_SECONDS, die_with_parent, free_port
+from support.watching import watch
+
+DASHBOARD = ROOT / "packaging" / "grafana" / "loopnbd.json"
+CONFIG = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: loopnbd
+    static_configs: [{{targets: ["{host}:{port}"]}}]
+"""
+
+
+class Prometheus:
+    """A Prometheus of our own, with its data in `folder`."""
+
+    def __init__(self, folder, target):
+        self.port = free_port()
+        config = folder / "prometheus.yml"
+        config.write_text(CONFIG.format(host=target[0], port=target[1]))
+        self.log = (folder / "prometheus.log").open("w+")
+        self.process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+            ],
+            stdout=self.log,
+            stderr=self.log,
+            preexec_fn=die_with_parent,
+        )
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(WAIT_SECONDS)
+
+    def query(self, expression):
+        """[(labels, value)]."""
+        encoded = urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.port}/api/v1/query?{encoded}", timeout=WAIT_SECONDS
+        ) as reply:
+            result = json.load(reply)["data"]["result"]
+        return [(entry["metric"], float(entry["value"][1])) for entry in result]
+
+    def wait_for(self, expression, condition):
+        deadline = time.monotonic() + 2 * WAIT_SECONDS
+        found = None
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):  # it does not listen yet
+                found = self.query(expression)
+                if condition(found):
+                    return found
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.2)
+                break
+        self.log.seek(0)
+        raise AssertionError(f"{expression}: {found}\n{self.log.read()[-3000:]}")
+
+
+@pytest.fixture
+def prometheus(tmp_path):
+    with contextlib.ExitStack() as started:
+
+        def start(watched):
+            server = Prometheus(tmp_path, watched.address)
+            started.callback(server.stop)
+            return server
+
+        yield start
+
+
+def expressions():
+    """Every query of the dashboard, its variables replaced as Grafana would."""
+    dashboard = json.loads(DASHBOARD.read_text())
+    found = [
+        target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])
+    ]
+    assert len(found) > 20
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            found.append(re.fullmatch(r"label_values\((.*), \w+\)", variable["query"]["query"])[1])
+    return [
+        re.sub(r"\$(job|instance|export|command)", ".*", text).replace("$__rate_interval", "1m")
+        for text in found
+    ]
+
+
+def names_in(expression):
+    return set(re.findall(r"\b(?:loopnbd|process)_\w+", expression))
+
+
+def test_every_metric_of_the_dashboard_is_one_of_the_server(serve, image):
+    watched = watch(serve, f"disk={image}")
+    with watched.server.client() as client:
+        client.read(0, 512)
+    there = {re.split(",", key)[0] for key in watched.metrics()}
+    wanted = set().union(*map(names_in, expressions()))
+    assert wanted and wanted <= there, wanted - there
+
+
+def test_every_metric_of_the_server_is_on_the_dashboard(serve, image):
+    """But for those that only debugging needs."""
+    watched = watch(serve, f"disk={image}")
+    with watched.server.client() as client:
+        client.read(0, 512)
+    there = {
+        re.sub(r"_(bucket|sum|count)$", "", re.split(",", key)[0]) for key in watched.metrics()
+    }
+    wanted = {
+        re.sub(r"_(bucket|sum|count)$", "", name)
+        for name in set().union(*map(names_in, expressions()))
+    }
+    assert there - wanted == {
+        "loopnbd_turns_total",
+        "loopnbd_export_size_bytes",
+        "loopnbd_export_tls_connections_total",
+    }
+
+
+def test_a_real_prometheus_scrapes_and_the_dashboard_has_answers(serve, image, prometheus):
+    watched = watch(serve, f"disk={image}")
+    server = prometheus(watched)
+    server.wait_for("up", lambda found: [value for _, value in found] == [1])
+    reading = 'loopnbd_requests_total{command="read"}'
+    with watched.server.client() as client:
+        for total in 51, 102:  # a rate needs two values
+            for index in range(50):
+                client.write(index * 512, b"p" * 512)
+                client.read(index * 512, 4096)
+            client.error(CMD_READ, 100 << 20, 512)  # so that there are errors, too
+            server.wait_for(reading, lambda found, n=total: [value for _, value in found] == [n])
+    for expression in expressions():
+        server.wait_for(
+            expression, lambda found: found and all(value == value for _, value in found)
+        )
+    ((labels, _),) = server.query("loopnbd_export_info")
+    assert labels["export"] == "disk" and labels["path"] == str(image)
+    alerts = server.query("loopnbd_sync_failed == 1 or loopnbd_worker_responding == 0")
+    assert alerts == []
