@@ -97,10 +97,9 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
   app.add_option("--slow-request-ms", flags.slow_request_ms,
                  "Log requests that take longer, and where their time went; 0: none. Default: 1000")
       ->check(CLI::Range(0U, slow_request_ms_max));
-  app.add_option(
-      "--http", flags.http,
-      "HOST:PORT or unix:PATH for /metrics, /status.json, /healthz and /readyz; default: not "
-      "served");
+  app.add_option("--http", flags.http,
+                 "HOST:PORT or unix:PATH for /metrics, /status, /healthz and /readyz; default: not "
+                 "served");
 }
 
 void add_security(CLI::App& app, ServeFlags& flags) {

@@ -13,6 +13,7 @@
 #include "server/exposition.h"
 #include "server/log.h"
 #include "server/status_json.h"
+#include "server/status_page.h"
 
 namespace server {
 namespace {
@@ -25,6 +26,11 @@ using Response = http::response<http::string_body>;
 
 constexpr std::size_t sessions_max = 16;
 constexpr std::uint32_t header_size_max = 8192;  // bytes
+
+// Nothing but this page, its style and its script, and what it asks of this server.
+constexpr std::string_view page_policy =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 asio::generic::stream_protocol protocol_of(int socket) {
   auto address = sockaddr_storage{};
@@ -63,6 +69,15 @@ Response metrics(const ServerStatus& status) {
 Response json(const ServerStatus& status) {
   auto response = text(http::status::ok, json_of(status) + '\n');
   response.set(http::field::content_type, "application/json");
+  response.set(http::field::vary, "Accept");
+  return response;
+}
+
+Response page() {
+  auto response = text(http::status::ok, std::string(status_page));
+  response.set(http::field::content_type, "text/html; charset=utf-8");
+  response.set("Content-Security-Policy", boost::beast::string_view(page_policy));
+  response.set(http::field::vary, "Accept");
   return response;
 }
 
@@ -73,7 +88,18 @@ Response refuse_method() {
 }
 
 Response not_found() {
-  return text(http::status::not_found, "there is /healthz, /readyz, /metrics and /status.json\n");
+  return text(http::status::not_found,
+              "there is /healthz, /readyz, /metrics, /status (a page) and /status.json\n");
+}
+
+// Programs that ask for JSON and not for a page get it at /status, too.
+bool wants_json(const Request& request) {
+  const auto value = request[http::field::accept];
+  const auto accept = std::string_view(value.data(), value.size());
+  const auto has = [&](std::string_view type) {
+    return accept.find(type) != std::string_view::npos;
+  };
+  return has("application/json") && !has("text/html");
 }
 
 std::string_view path_of(const Request& request) {
@@ -84,11 +110,11 @@ std::string_view path_of(const Request& request) {
 using Answer = Response (*)(const ServerStatus&);
 
 // Those that need to know how the server is.
-Answer answer_for(std::string_view path) {
+Answer answer_for(std::string_view path, const Request& request) {
   if (path == "/healthz") return health;
   if (path == "/readyz") return readiness;
   if (path == "/metrics") return metrics;
-  if (path == "/status.json") return json;
+  if (path == "/status.json" || (path == "/status" && wants_json(request))) return json;
   return nullptr;
 }
 
@@ -158,10 +184,11 @@ class HttpServer::Session {
     if (request.method() != http::verb::get && request.method() != http::verb::head)
       co_return refuse_method();
     const auto path = path_of(request);
-    if (const auto answer = answer_for(path); answer != nullptr) {
+    if (const auto answer = answer_for(path, request); answer != nullptr) {
       const auto status = co_await ask_();
       co_return answer(status);
     }
+    if (path == "/status") co_return page();
     co_return not_found();
   }
 

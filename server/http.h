@@ -1,6 +1,6 @@
-// Answers GET and HEAD over HTTP for those who watch the server: /healthz, /readyz, /metrics and
-// /status.json. Runs beside the accepting of connections, on the thread of its io_context; no
-// worker has anything to do with it but to answer a post().
+// Answers GET and HEAD over HTTP for those who watch the server: /healthz, /readyz, /metrics,
+// /status. Runs beside the accepting of connections, on the thread of its io_context; no worker
+// has anything to do with it but to answer a post().
 //
 // A client has limited time and bytes for its request, and of many clients the oldest goes first.
 #pragma once

@@ -179,7 +179,7 @@ void Server::serve_http() {
   http_.emplace(io_context_, std::exchange(http_sockets_, {}),
                 [this] { return status(http_status_deadline); });
   for (const auto& name : http_->names())
-    log::info("/metrics, /status.json, /healthz and /readyz are served on {}", name);
+    log::info("/metrics, /status, /healthz and /readyz are served on {}", name);
 }
 
 void Server::serve(UniqueFd socket, ClientIdentity client) {

@@ -1,8 +1,11 @@
-"""A real Prometheus scrapes the server; each query of the Grafana dashboard finds what it asks for.
+"""A real Prometheus scrapes the server; each query of the Grafana dashboard finds what it asks for;
+a real browser shows the page for people.
 """
 
 import contextlib
 import json
+import os
+import pathlib
 import re
 import subprocess
 import time
@@ -152,3 +155,62 @@ def test_a_real_prometheus_scrapes_and_the_dashboard_has_answers(serve, image, p
     assert labels["export"] == "disk" and labels["path"] == str(image)
     alerts = server.query("loopnbd_sync_failed == 1 or loopnbd_worker_responding == 0")
     assert alerts == []
+
+
+def browse(url, folder, *arguments):
+    browser = ["chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    result = subprocess.run(
+        [*browser, f"--user-data-dir={folder}", "--virtual-time-budget=4000", *arguments, url],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "HOME": str(folder)},
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def cells(page, table):
+    """The body of a table as rows of texts."""
+    body = re.search(rf'<table id="{table}">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)[1]
+    rows = re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
+    cells_of = re.compile(r"<td[^>]*>(.*?)</td>", re.DOTALL)
+    return [[re.sub(r"<[^>]*>", "", cell) for cell in cells_of.findall(row)] for row in rows]
+
+
+def test_a_browser_shows_exports_connections_and_latency(serve, image, tmp_path):
+    name = "<b>disk"  # must arrive as text
+    watched = watch(serve, f"{name}={image}", f"second={image}", "--no-lock", "--workers", "2")
+    url = f"http://127.0.0.1:{watched.address[1]}/status"
+    with watched.server.client(name) as client:
+        for index in range(50):
+            client.write(index * 4096, b"s" * 4096)
+            client.read(index * 512, 8192)
+        client.error(CMD_READ, 100 << 20, 512)
+        page = browse(url, tmp_path / "browser", "--dump-dom")
+        picture = pathlib.Path(os.environ.get("LOOPNBD_SCREENSHOT", tmp_path / "status.png"))
+        browse(url, tmp_path / "browser", f"--screenshot={picture}", "--window-size=1300,900")
+    assert '<span id="state" class="good">serving</span>' in page
+    first, second = cells(page, "exports")
+    assert first[0] == "&lt;b&gt;disk" and second[0] == "second"
+    assert first[1] == str(image) and first[2] == "4.0 MiB" and first[6] == "1"
+    assert first[3].startswith(("direct", "buffered")) and first[5] == "fine"
+    commands = {row[1]: row for row in cells(page, "commands")}
+    assert commands["READ"][2] == "51" and commands["WRITE"][2] == "50"
+    assert re.fullmatch(r"[\d.]+ (µs|ms|s)", commands["READ"][6])
+    assert "EINVAL 1" in commands["READ"][-1] and commands["WRITE"][-1] == "0"
+    ((client_name, export_name, *_),) = cells(page, "connections")
+    assert client_name.startswith("process ") and export_name == "&lt;b&gt;disk"
+    assert len(cells(page, "workers")) == 2
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
+
+
+def test_a_browser_says_when_the_server_has_gone(serve, image, tmp_path):
+    """The page is the server's own; what it asks for afterwards gets no answer."""
+    watched = watch(serve, image)
+    page = tmp_path / "page.html"
+    page.write_text(watched.get("/status")[2])
+    watched.server.stop()
+    text = browse(f"file://{page}", tmp_path / "browser", "--dump-dom")
+    assert "the server does not answer" in text

@@ -1,6 +1,7 @@
-"""/healthz, /readyz, /metrics and /status.json over HTTP, and clients that mean no good."""
+"""/healthz, /readyz, /metrics and /status over HTTP, and clients that mean no good."""
 
 import http.client
+import json
 import signal
 import socket
 import subprocess
@@ -104,6 +105,17 @@ def test_labels_hold_whatever_an_export_may_be_called(serve, image):
     assert watched.status()["exports"][0]["name"] == name
 
 
+def test_the_status_is_a_page_for_browsers_and_json_for_programs(serve, image):
+    watched = watch(serve, image)
+    _, headers, text = watched.get("/status", Accept="text/html,application/json;q=0.9")
+    assert headers["Content-Type"].startswith("text/html") and "<!DOCTYPE html>" in text
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    for arguments in ("/status.json", {}), ("/status", {"Accept": "application/json"}):
+        _, headers, text = watched.get(arguments[0], **arguments[1])
+        assert headers["Content-Type"] == "application/json"
+        assert json.loads(text)["exports"][0]["size_bytes"] == 4 << 20
+
+
 def test_the_status_shows_clients_and_what_they_do(serve, image):
     watched = watch(serve, "--read-only", image)
     with watched.server.client() as client:
@@ -120,7 +132,7 @@ def test_the_status_shows_clients_and_what_they_do(serve, image):
 
 def test_head_says_what_get_would_without_the_body(serve, image):
     watched = watch(serve, image)
-    for path in "/healthz", "/status.json", "/nowhere":
+    for path in "/healthz", "/status", "/nowhere":
         status, headers, text = watched.get(path, method="HEAD")
         assert text == "" and int(headers["Content-Length"]) > 0
         assert status == watched.get(path)[0]
