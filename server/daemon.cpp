@@ -1,17 +1,14 @@
 #include "server/daemon.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
-#include <string_view>
 #include <system_error>
+
+#include "server/service_manager.h"
 
 namespace server {
 namespace {
@@ -27,23 +24,6 @@ namespace {
   auto status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
   std::_Exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-}
-
-// The protocol of sd_notify(3): a datagram to the socket named in the environment.
-void notify(std::string_view state) noexcept {
-  const auto* const name = std::getenv("NOTIFY_SOCKET");
-  auto address = sockaddr_un{};
-  if (name == nullptr) return;
-  const auto length = std::strlen(name);
-  if (length == 0 || length >= sizeof address.sun_path) return;
-  address.sun_family = AF_UNIX;
-  std::copy_n(name, length, address.sun_path);
-  if (*name == '@') address.sun_path[0] = '\0';  // a name in the abstract namespace
-  const auto socket = UniqueFd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-  // Nothing depends on it but systemd's patience.
-  static_cast<void>(::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL,
-                             reinterpret_cast<const sockaddr*>(&address), size));
 }
 
 }  // namespace
@@ -63,7 +43,8 @@ Daemon::Daemon(bool foreground) : foreground_(foreground) {
 }
 
 void Daemon::ready() {
-  notify("READY=1");
+  // Nothing depends on it but systemd's patience.
+  static_cast<void>(tell_service_manager("READY=1"));
   if (foreground_) return;
   ::setsid();
   // Nothing is kept from being unmounted by a working directory.
@@ -76,6 +57,6 @@ void Daemon::ready() {
   waiting_.reset();
 }
 
-void Daemon::stopping() const noexcept { notify("STOPPING=1"); }
+void Daemon::stopping() const noexcept { static_cast<void>(tell_service_manager("STOPPING=1")); }
 
 }  // namespace server

@@ -80,7 +80,9 @@ Server::Server(Config config, std::function<Config()> reread)
       exports_(limits_, io_context_, blocking_pool_, workers_),
       signals_(io_context_, SIGTERM, SIGINT),
       reload_signal_(io_context_),
-      gatherer_(io_context_, workers_) {
+      gatherer_(io_context_, workers_),
+      notify_(io_context_,
+              [this](std::chrono::milliseconds deadline) { return status(deadline); }) {
   // Without a file to read again, SIGHUP keeps its usual meaning: the terminal has gone.
   if (reread_) reload_signal_.add(SIGHUP);
   exports_.open(config_.exports);
@@ -162,6 +164,7 @@ int Server::run() {
     announce();
   }
   serve_http();
+  notify_.ready();
   io_context_.run();
   while (exports_.changing()) {
     io_context_.restart();
@@ -199,6 +202,7 @@ void Server::serve(UniqueFd socket, ClientIdentity client) {
 void Server::stop(const char* reason) {
   log::info("{}: finishing what is in flight, then ending; once more to end at once", reason);
   stopping_ = true;
+  notify_.stopping();
   listeners_.clear();
   exports_.end();
   for (auto& worker : workers_) worker->drain();

@@ -18,6 +18,7 @@
 #include "server/limits.h"
 #include "server/listener.h"
 #include "server/live_exports.h"
+#include "server/notify.h"
 #include "server/status.h"
 #include "server/worker.h"
 
@@ -94,6 +95,7 @@ class Server {
   StatusGatherer gatherer_;
   std::vector<ListeningSocket> http_sockets_;  // until run()
   std::optional<HttpServer> http_;
+  Notify notify_;
   std::unique_ptr<ControlSocket> control_;  // absent: there is none
   log::RateLimit limit_log_;
   bool reloading_ = false;

@@ -53,8 +53,11 @@ Awaitable<Server::Reloaded> Server::reload(Departure departure) {
   if (stopping_) throw ConfigError("the server is ending");
   if (reloading_) throw ConfigError("another reload is under way");
   reloading_ = true;
-  const auto over = std::unique_ptr<bool, void (*)(bool*)>(
-      &reloading_, [](bool* reloading) { *reloading = false; });
+  notify_.reloading();
+  const auto over = std::unique_ptr<Server, void (*)(Server*)>(this, [](Server* server) {
+    server->reloading_ = false;
+    if (!server->stopping_) server->notify_.ready();
+  });
   const auto config = std::make_shared<Config>();
   const auto reading = std::function<void()>([config, reread = reread_] {
     *config = reread();

@@ -13,6 +13,7 @@ from conftest import PACKAGING
 
 from support import images, nbd_client, server
 from support.server import Server
+from support.watching import NotifySocket
 
 UNITS = PACKAGING / "systemd"
 EXPOSURE_MAX = 1.5  # of 10; network, sockets and writable images are what it is for
@@ -103,6 +104,26 @@ def test_the_flags_in_the_units_are_those_of_the_program(tmp_path):
     path = tmp_path / "nbd.sock"
     running = Server([*arguments, "--listen", f"unix:{path}"], str(path))
     running.wait_until_listening().stop()
+
+
+def test_the_service_is_ready_and_reloads_as_the_unit_asks(tmp_path):
+    """Its Type=, and what ExecReload= does, with a socket in the place of systemd's."""
+    image = images.make_image(tmp_path / "disk.img", images.MIB)
+    path, config = tmp_path / "nbd.sock", tmp_path / "loopnbd.toml"
+    config.write_text(f'listen = ["unix:{path}"]\n[[export]]\npath = "{image}"\n')
+    unit = (UNITS / "loopnbd.service").read_text()
+    assert "\nType=notify\n" in unit
+    (reload,) = re.findall(r"^ExecReload=(.*)$", unit, re.MULTILINE)
+    with NotifySocket(tmp_path / "notify") as manager:
+        environ = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "120000000"}
+        running = Server(["--config", config], str(path), env=environ)
+        assert manager.wait_for("READY=1") == 0
+        assert manager.wait_for("WATCHDOG=1") is not None
+        images.command(*reload.replace("$MAINPID", str(running.pid)).split())
+        begun = manager.wait_for("RELOADING=1")
+        assert begun is not None and manager.wait_for("READY=1", after=begun) is not None
+        running.stop()
+        assert manager.wait_for("STOPPING=1") is not None
 
 
 def test_the_socket_unit_starts_the_service_by_its_first_client(tmp_path):

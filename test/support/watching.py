@@ -1,5 +1,5 @@
 """What watches the server in the tests: an HTTP client for its endpoints, a thread that is made to
-hang.
+hang, the socket of a service manager.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import socket
+import threading
 
 from support.server import WAIT_SECONDS, free_port, is_listening
 
@@ -116,3 +117,49 @@ def hanging(thread):
         yield
     finally:
         trace(PTRACE_DETACH)
+
+
+class NotifySocket:
+    """Where a service manager listens (sd_notify(3)). A context manager."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        self._messages = []
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self):
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_):
+        self._socket.shutdown(socket.SHUT_RD)
+        self._reader.join(WAIT_SECONDS)
+        self._socket.close()
+
+    def _read(self):
+        while message := self._socket.recv(4096):
+            with self._news:
+                self._messages.append(message.decode().splitlines())
+                self._news.notify_all()
+
+    def messages(self):
+        with self._news:
+            return [*self._messages]
+
+    def wait_for(self, pattern, after=0, seconds=WAIT_SECONDS):
+        """The number of the first message from `after` on with a line that matches; None when
+        there is none in time.
+        """
+
+        def find():
+            for number, lines in enumerate(self._messages[after:], after):
+                if any(re.fullmatch(pattern, line) for line in lines):
+                    return number + 1
+            return 0
+
+        with self._news:
+            found = self._news.wait_for(find, seconds)
+        return found - 1 if found else None
