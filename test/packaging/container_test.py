@@ -9,6 +9,7 @@ import socket
 import tarfile
 import threading
 import time
+import urllib.request
 
 import kustomize
 import pytest
@@ -194,9 +195,10 @@ def test_clients_that_never_read_do_not_make_a_small_container_run_out_of_memory
     assert state["Pid"] == pid and not state["OOMKilled"]
 
 
-def sidecar_pod(disk_volume, arguments):
+def sidecar_pod(disk_volume, arguments, http_address):
     """The rendered sidecar as podman 4.3 can run it: it knows no native sidecars, so that the
-    server is one of the main containers; and on the host's network, which it does not use.
+    server is one of the main containers; no probes of the kubelet; the host's network, of which
+    only loopback is used.
     """
     manifests = kustomize.render(PACKAGING / "kubernetes" / "sidecar" / "base")
     kustomize.set_image(manifests, "app", "localhost/app:test")
@@ -206,12 +208,19 @@ def sidecar_pod(disk_volume, arguments):
     spec["hostNetwork"] = True
     sidecar = spec["initContainers"].pop()
     assert sidecar["name"] == "loopnbd" and sidecar.pop("restartPolicy") == "Always"
+    for key in ("startupProbe", "livenessProbe", "ports"):
+        del sidecar[key]
     spec["restartPolicy"] = "OnFailure"  # podman would start the init container again, too
     (app,) = spec["containers"]
     app["command"] = arguments
     spec["containers"].insert(0, sidecar)
     (claim,) = [manifest for manifest in manifests if manifest["kind"] == "PersistentVolumeClaim"]
     manifests.remove(claim)
+    (config,) = [manifest for manifest in manifests if manifest["kind"] == "ConfigMap"]
+    assert "0.0.0.0:9809" in config["data"]["loopnbd.toml"]
+    config["data"]["loopnbd.toml"] = config["data"]["loopnbd.toml"].replace(
+        "0.0.0.0:9809", http_address
+    )
     (volume,) = [v for v in spec["volumes"] if "persistentVolumeClaim" in v]
     assert volume["persistentVolumeClaim"]["claimName"] == disk_volume
     return manifests
@@ -230,7 +239,8 @@ def test_the_pod_reads_and_writes_through_its_sidecar_and_survives_its_death(
     os.chown(data, USER, USER)
     program = (pathlib.Path(__file__).parent / "pod_client.py").read_text()
     uri = "nbd+unix:///disk?socket=/run/loopnbd/nbd.sock"
-    manifests = sidecar_pod("disk", ["/usr/bin/python3.11", "-c", program, uri])
+    http_address = f"127.0.0.1:{server.free_port()}"
+    manifests = sidecar_pod("disk", ["/usr/bin/python3.11", "-c", program, uri], http_address)
     (tmp_path / "pod.yaml").write_text(yaml.safe_dump_all(manifests))
     podman.run("play", "kube", tmp_path / "pod.yaml")
     # The kubelet would let fsGroup into an emptyDir. Podman makes it root's or not, whichever
@@ -244,6 +254,8 @@ def test_the_pod_reads_and_writes_through_its_sidecar_and_survives_its_death(
         return log() + podman.logs("app-loopnbd")
 
     wait_for(lambda: "writing" in log(), "client that writes", logs)
+    with urllib.request.urlopen(f"http://{http_address}/readyz", timeout=30) as answer:
+        assert answer.status == 200, "the startup probe would fail"
     first = podman.inspect("app-loopnbd")["State"]["Pid"]
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: "reconnected" in log(), "connection to the new sidecar", logs)

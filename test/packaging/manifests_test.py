@@ -43,6 +43,7 @@ def complaints(tmp_path_factory):
 def test_there_are_kustomizations_for_every_purpose():
     assert KUSTOMIZATIONS == [
         "server/base",
+        "server/overlays/monitoring",
         "server/overlays/tls",
         "sidecar/base",
         "sidecar/overlays/block",
@@ -60,7 +61,7 @@ def test_every_manifest_is_valid_for_kubernetes(complaints):
 BROKEN = {
     "unknown field": lambda pod: pod["spec"].update(terminationGrace=5),
     "unknown field of a container": lambda pod: pod["spec"]["containers"][0].update(vollumes=[]),
-    "unknown field of a sidecar": lambda pod: pod["spec"]["initContainers"][1].update(restart=1),
+    "misspelt probe": lambda pod: pod["spec"]["initContainers"][1]["startupProbe"].update(sec=1),
     "text for a number": lambda pod: pod["spec"].update(terminationGracePeriodSeconds="60"),
     "number for a text": lambda pod: pod["spec"]["containers"][0].update(image=5),
     "no name": lambda pod: pod["spec"]["containers"][0].pop("name"),
@@ -156,7 +157,7 @@ def test_what_the_manifests_refer_to_is_there(manifests):
             ports = {port["name"] for port in container.get("ports", [])}
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if probe in container:
-                    assert container[probe]["tcpSocket"]["port"] in ports
+                    assert container[probe]["httpGet"]["port"] in ports
 
 
 def test_services_budgets_and_policies_select_the_pods(manifests):
@@ -168,7 +169,7 @@ def test_services_budgets_and_policies_select_the_pods(manifests):
             if manifest["kind"] == "Service":
                 assert spec["selector"] == labels and spec["clusterIP"] == "None"
                 assert manifest["metadata"]["name"] == stateful_set["spec"]["serviceName"]
-            if manifest["kind"] == "PodDisruptionBudget":
+            if manifest["kind"] in ("PodDisruptionBudget", "ServiceMonitor"):
                 assert spec["selector"]["matchLabels"] == labels
             if manifest["kind"] == "NetworkPolicy":
                 assert spec["podSelector"]["matchLabels"] == labels

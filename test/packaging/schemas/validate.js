@@ -8,6 +8,8 @@ const modules = {
   "apps/v1": require("kubernetes-models/apps/v1"),
   "networking.k8s.io/v1": require("kubernetes-models/networking.k8s.io/v1"),
   "policy/v1": require("kubernetes-models/policy/v1"),
+  "monitoring.coreos.com/v1":
+    require("@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1"),
 };
 
 // A view of `value` that notes in `seen` which fields have been read, as paths.
