@@ -201,8 +201,7 @@ void FileAttachment::restore_links() noexcept {
 
 int FileAttachment::finish() {
   for (auto& worker : workers_) worker->drain();
-  for (auto& worker : workers_) worker->stop();
-  for (auto& worker : workers_) worker->join();
+  end_all(workers_);
   if (!options_.read_only) {
     if (const auto result = export_->device()->sync(); result != 0) {
       log::error("{}: the last sync failed: {}; data that was acknowledged may be lost", path_,

@@ -170,8 +170,7 @@ int Server::run() {
     io_context_.restart();
     io_context_.run_one();
   }
-  for (auto& worker : workers_) worker->stop();
-  for (auto& worker : workers_) worker->join();
+  end_all(workers_);
   const auto synced = exports_.sync_all();
   log::info("ended");
   return synced ? 0 : exit_status_sync_failed;

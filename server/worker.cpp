@@ -60,11 +60,21 @@ void Worker::join() {
   if (thread_.joinable()) thread_.join();
 }
 
+void end_all(const Workers& workers) {
+  for (const auto& worker : workers) worker->stop();
+  for (const auto& worker : workers) worker->join();
+  // A coroutine that went from one to another leaves its end to be tidied up by the first, which
+  // may have had its last turn by then. That must not be left to destructors: it refers to both.
+  for (auto left = true; left;)
+    left =
+        std::ranges::any_of(workers, [](auto& worker) { return worker->io_context().poll() > 0; });
+}
+
 void Worker::run_turn() {
   run_first();
   // What else is ready shares the submission and the replies. One client's requests come together
   // as it is, and to ask for more costs a system call.
-  if (connections_.size() > 1) io_context_.poll();
+  if (connections_.size() != 1) io_context_.poll();
   settle();
   bury();
   metrics_.turns.add(1);

@@ -218,4 +218,8 @@ class Worker {
   std::thread thread_;
 };
 
+// Ends them when their last connections have gone, and waits for that. Only then may any of them be
+// destroyed.
+void end_all(const Workers& workers);
+
 }  // namespace server

@@ -59,8 +59,7 @@ TestServer::TestServer(const TestServerOptions& options)
 TestServer::~TestServer() {
   faults_.release_all();
   for (auto& worker : workers_) worker->drain();
-  for (auto& worker : workers_) worker->stop();
-  for (auto& worker : workers_) worker->join();
+  server::end_all(workers_);
 }
 
 Client TestServer::connect() { return connect_to_worker(next_worker_++ % workers_.size()); }
