@@ -304,6 +304,12 @@ class Client:
         )
         return extents
 
+    def leave_replies_unread(self):
+        """Asks an export of 8 MiB for more than sockets hold, and reads the first reply only."""
+        for index in range(100):
+            self.request(CMD_READ, index % 8 << 20, 1 << 20)
+        self.chunk()
+
     def disconnect(self):
         """DISC, and the server's end of the connection after it."""
         self.request(CMD_DISC)
