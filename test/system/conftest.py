@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import sys
+import tempfile
 
 import pytest
 
@@ -12,6 +13,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 from support import certificates, images, server  # noqa: E402 (the path comes first)
+
+
+@pytest.fixture
+def tmp_path():
+    """A folder of its own, which a test can open to other users. pytest's would lie in one that
+    each pytest that starts closes to them again.
+    """
+    with tempfile.TemporaryDirectory(prefix="loopnbd-test-") as folder:
+        yield pathlib.Path(folder)
 
 
 @pytest.fixture
