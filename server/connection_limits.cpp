@@ -2,6 +2,7 @@
 // and not faster than the limits allow. Until then nothing is received, and TCP holds the client
 // back.
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "server/connection.h"
@@ -40,27 +41,16 @@ bool Connection::admit(const proto::Request& header) noexcept {
 }
 
 Clock::time_point Connection::charge(const proto::Request& header) noexcept {
-  const auto now = Clock::now();
-  auto& all = target_->limiter().for_all();
   using enum proto::Command;
-  switch (header.command) {
-    case read:
-      return std::max(all.take_read(header.length, now),
-                      client_limiter_->take_read(header.length, now));
-    case cache:
-    case block_status:
-      return std::max(all.take_read(0, now), client_limiter_->take_read(0, now));
-    case write:
-      return std::max(all.take_write(header.length, now),
-                      client_limiter_->take_write(header.length, now));
-    case trim:
-    case write_zeroes:
-      return std::max(all.take_write(0, now), client_limiter_->take_write(0, now));
-    case flush:
-    case disconnect:
-      break;
-  }
-  return now;
+  const auto command = header.command;
+  const auto now = Clock::now();
+  const auto reads = command == read || command == cache || command == block_status;
+  const auto writes = command == write || command == trim || command == write_zeroes;
+  if (!reads && !writes) return now;
+  const auto take = reads ? &RateLimiter::take_read : &RateLimiter::take_write;
+  const auto bytes = command == read || command == write ? header.length : 0;
+  return std::max(std::invoke(take, target_->limiter().for_all(), bytes, now),
+                  std::invoke(take, *client_limiter_, bytes, now));
 }
 
 void Connection::wait_for_limit() {
