@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
 #include <iostream>
 #include <stdexcept>
 #include <utility>
@@ -27,10 +28,9 @@ json::object result_of(const std::string& answer) {
 int run_ctl(const Ctl& ctl) {
   auto client = CtlClient(ctl.socket);
   if (ctl.top) return run_top(ctl, [&] { return result_of(client.ask(ctl.request)); });
-  const auto answer = client.ask(ctl.request);
-  const auto result = result_of(answer);
+  const auto result = result_of(client.ask(ctl.request));
   if (ctl.json) {
-    std::cout << answer << '\n';
+    std::cout << result << '\n';
   } else if (ctl.command == "status") {
     std::cout << format_status(result);
   } else if (ctl.command == "connections") {

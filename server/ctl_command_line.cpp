@@ -214,7 +214,7 @@ std::shared_ptr<Ctl> add_ctl(CLI::App& app) {
   const auto flags = std::make_shared<Flags>();
   auto* const ctl = app.add_subcommand("ctl", "Look at a running server, and change it");
   ctl->add_option("--socket", flags->socket, "Its control socket")->capture_default_str();
-  ctl->add_flag("--json", flags->json, "Print the reply as it comes");
+  ctl->add_flag("--json", flags->json, "Print the result as one line of JSON");
   ctl->require_subcommand(1);
   add_views(*ctl, flags);
   add_exports(*ctl, flags);

@@ -34,7 +34,7 @@ std::string modes(const json::object& entry) {
   auto words = text(entry, "mode") + " I/O";
   if (flag(entry, "read_only")) words += ", read-only";
   if (flag(entry, "paused")) words += ", PAUSED";
-  if (number(entry, "sync_error") != 0) words += ", A SYNC FAILED";
+  if (flag(entry, "sync_failed")) words += ", A SYNC FAILED";
   return words;
 }
 
@@ -63,22 +63,36 @@ double difference(const json::object* before, const json::object& after, std::st
   return std::max(0.0, number(after, key) - then);
 }
 
+const json::object* find_command(const json::object* entry, const std::string& name) {
+  if (entry == nullptr) return nullptr;
+  for (const auto& command : entry->at("commands").as_array())
+    if (text(command.as_object(), "command") == name) return &command.as_object();
+  return nullptr;
+}
+
+double latency_sum_us(const json::object* command) {
+  auto sum = 0.0;
+  for (const auto* const stage : {"queue", "device", "send"})
+    if (command != nullptr) sum += number(command->at(stage).as_object(), "sum_us");
+  return sum;
+}
+
 Load load_of_export(const json::object* before, const json::object& after, double seconds) {
   auto load = Load{.name = text(after, "name"), .more = modes(after)};
   auto answered = 0.0;
   auto latency = 0.0;
-  for (const auto& entry : after.at("requests").as_object()) {
-    const auto& now = entry.value().as_object();
-    const auto* const then =
-        before == nullptr ? nullptr : &before->at("requests").at(entry.key()).as_object();
-    const auto count = difference(then, now, "answered");
+  for (const auto& entry : after.at("commands").as_array()) {
+    const auto& now = entry.as_object();
+    const auto name = text(now, "command");
+    const auto* const then = find_command(before, name);
+    const auto count = difference(then, now, "requests");
     answered += count;
-    latency += difference(then, now, "latency_sum_us");
+    latency += std::max(0.0, latency_sum_us(&now) - latency_sum_us(then));
     load.in_flight += number(now, "in_flight");
-    if (entry.key() == "READ") {
+    if (name == "READ") {
       load.reads = count / seconds;
       load.bytes_read = difference(then, now, "bytes") / seconds;
-    } else if (entry.key() == "WRITE") {
+    } else if (name == "WRITE") {
       load.writes = count / seconds;
       load.bytes_written = difference(then, now, "bytes") / seconds;
     }
@@ -134,19 +148,22 @@ std::string format_bytes(double bytes) {
 }
 
 std::string format_status(const json::object& status) {
+  const auto& workers = status.at("workers").as_array();
+  const auto respond = std::ranges::all_of(
+      workers, [](const auto& worker) { return flag(worker.as_object(), "responding"); });
   auto lines = fmt::format(
       "loopnbd {}{}, up {:.0f} s, {}{}, {} of {} in use\n", text(status, "version"),
-      flag(status, "draining") ? ", draining" : "", number(status, "uptime_seconds"),
-      count(number(status, "workers"), "worker"),
-      flag(status, "workers_respond") ? "" : " (not all respond)",
-      format_bytes(number(status, "memory_in_use")), format_bytes(number(status, "memory_budget")));
+      flag(status, "draining") ? ", draining" : "", number(status, "uptime_ms") / 1000,
+      count(static_cast<double>(workers.size()), "worker"), respond ? "" : " (not all respond)",
+      format_bytes(number(status, "memory_in_use_bytes")),
+      format_bytes(number(status, "memory_limit_bytes")));
   for (const auto& address : status.at("listen").as_array())
     lines += fmt::format("listening on {}\n", std::string(address.as_string()));
   for (const auto& entry : status.at("exports").as_array()) {
     const auto& object = entry.as_object();
     lines += fmt::format("export \"{}\": {}, {}, {}, {}\n", printable(text(object, "name"), 200),
-                         text(object, "path"), format_bytes(number(object, "size")), modes(object),
-                         count(number(object, "connections"), "connection"));
+                         text(object, "path"), format_bytes(number(object, "size_bytes")),
+                         modes(object), count(number(object, "connections"), "connection"));
   }
   return lines;
 }
@@ -159,7 +176,7 @@ std::string format_connections(const json::object& status) {
     lines +=
         fmt::format("{:>6}  {:<28} {:<16} {:>6.0f} s {:>10} {:>10} {:>10} {:>6}\n",
                     number(client, "id"), printable(text(client, "peer"), 28),
-                    printable(text(client, "export"), 16), number(client, "age_seconds"),
+                    printable(text(client, "export"), 16), number(client, "age_ms") / 1000,
                     number(client, "requests"), format_bytes(number(client, "bytes_read")),
                     format_bytes(number(client, "bytes_written")), number(client, "in_flight"));
   }
@@ -171,10 +188,11 @@ std::string format_top(const json::object& before, const json::object& after, do
   const auto exports = loads(before, after, "exports", "name", seconds, load_of_export);
   const auto clients = loads(before, after, "connections", "id", seconds, load_of_client);
   auto lines = std::vector<std::string>{};
-  lines.push_back(fmt::format(
-      "loopnbd {}  up {:.0f} s  {}  {} of {} in use", text(after, "version"),
-      number(after, "uptime_seconds"), count(static_cast<double>(clients.size()), "connection"),
-      format_bytes(number(after, "memory_in_use")), format_bytes(number(after, "memory_budget"))));
+  lines.push_back(fmt::format("loopnbd {}  up {:.0f} s  {}  {} of {} in use",
+                              text(after, "version"), number(after, "uptime_ms") / 1000,
+                              count(static_cast<double>(clients.size()), "connection"),
+                              format_bytes(number(after, "memory_in_use_bytes")),
+                              format_bytes(number(after, "memory_limit_bytes"))));
   lines.push_back(fmt::format("{:<24} {:>9} {:>9} {:>12} {:>12} {:>9} {:>6}  {}", "export",
                               "reads/s", "writes/s", "read/s", "written/s", "latency", "flight",
                               "how"));

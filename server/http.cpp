@@ -7,6 +7,7 @@
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
+#include <boost/json/serialize.hpp>
 #include <string_view>
 #include <utility>
 
@@ -67,7 +68,7 @@ Response metrics(const ServerStatus& status) {
 }
 
 Response json(const ServerStatus& status) {
-  auto response = text(http::status::ok, json_of(status) + '\n');
+  auto response = text(http::status::ok, boost::json::serialize(json_of(status)) + '\n');
   response.set(http::field::content_type, "application/json");
   response.set(http::field::vary, "Accept");
   return response;

@@ -216,8 +216,11 @@ void Server::stop_if_idle() {
 }
 
 Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
-  auto exports = exports_.table();
+  const auto table = exports_.table();
+  auto exports = table;
   auto status = co_await gatherer_.gather(std::move(exports), deadline);
+  for (auto index = std::size_t{0}; index < status.exports.size(); ++index)
+    status.exports[index].paused = exports_.is_paused(*table->all()[index]);
   status.version = version;
   status.start_time_seconds =
       std::chrono::duration_cast<std::chrono::seconds>(start_time_.time_since_epoch()).count();

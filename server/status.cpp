@@ -95,6 +95,8 @@ ExportStatus status_of(const Export& target) {
   status.mode = device.mode();
   status.block_size = device.geometry().block_size;
   status.read_only = device.geometry().read_only;
+  status.limits = target.limiter().all();
+  status.client_limits = target.limiter().each_client();
   status.sync_error = device.sync_error();
   for (const auto& worker : target.metrics()) {
     const auto ended = worker.connections_ended.value();

@@ -15,6 +15,7 @@
 #include "proto/constants.h"
 #include "server/asio.h"
 #include "server/metrics.h"
+#include "server/rate_limiter.h"
 
 namespace server {
 
@@ -54,7 +55,10 @@ struct ExportStatus {
   std::string mode;              // "direct", "buffered" or "memory"
   std::uint32_t block_size = 1;  // bytes: the alignment of its I/O
   bool read_only = false;
-  int sync_error = 0;  // -errno of the sync that failed, or 0
+  bool paused = false;
+  RateLimits limits;         // of all clients
+  RateLimits client_limits;  // of each
+  int sync_error = 0;        // -errno of the sync that failed, or 0
   std::uint64_t connections = 0;
   std::uint64_t connections_total = 0;
   std::uint64_t tls_connections = 0;
@@ -110,7 +114,7 @@ struct ServerStatus {
   std::uint64_t memory_budget() const noexcept;  // bytes
 };
 
-// Any thread.
+// Any thread. Whether it is paused is not known here.
 ExportStatus status_of(const Export& target);
 WorkerStatus status_of(const Worker& worker);
 

@@ -1,6 +1,7 @@
 #include "server/status_json.h"
 
-#include <boost/json.hpp>
+#include <boost/json/array.hpp>
+#include <utility>
 
 #include "proto/names.h"
 
@@ -38,6 +39,14 @@ json::object object_of(const CommandStatus& command) {
           {"send", object_of(command.send)}};
 }
 
+json::object object_of(const RateLimits& limits) {
+  return {{"read_iops", limits.read_iops},
+          {"write_iops", limits.write_iops},
+          {"read_bytes", limits.read_bytes},
+          {"write_bytes", limits.write_bytes},
+          {"burst_seconds", limits.burst_seconds}};
+}
+
 json::object object_of(const ExportStatus& target) {
   auto commands = json::array();
   for (const auto& command : target.commands)
@@ -50,6 +59,9 @@ json::object object_of(const ExportStatus& target) {
           {"mode", target.mode},
           {"block_size_bytes", target.block_size},
           {"read_only", target.read_only},
+          {"paused", target.paused},
+          {"limits", object_of(target.limits)},
+          {"client_limits", object_of(target.client_limits)},
           {"sync_failed", target.sync_error != 0},
           {"sync_failures", target.sync_failures},
           {"connections", target.connections},
@@ -87,7 +99,7 @@ json::object object_of(const WorkerStatus& worker) {
 
 }  // namespace
 
-std::string json_of(const ServerStatus& status) {
+json::object json_of(const ServerStatus& status) {
   auto exports = json::array();
   for (const auto& target : status.exports) exports.push_back(object_of(target));
   auto workers = json::array();
@@ -96,19 +108,17 @@ std::string json_of(const ServerStatus& status) {
     workers.push_back(object_of(worker));
     for (const auto& client : worker.clients) connections.push_back(object_of(client));
   }
-  const auto object =
-      json::object{{"version", status.version},
-                   {"uptime_ms", status.uptime.count()},
-                   {"listening", status.listening},
-                   {"draining", status.draining},
-                   {"listen", json::array(status.listen.begin(), status.listen.end())},
-                   {"connections_limit", status.connections_max},
-                   {"memory_in_use_bytes", status.memory_in_use()},
-                   {"memory_limit_bytes", status.memory_budget()},
-                   {"exports", std::move(exports)},
-                   {"connections", std::move(connections)},
-                   {"workers", std::move(workers)}};
-  return json::serialize(object);
+  return {{"version", status.version},
+          {"uptime_ms", status.uptime.count()},
+          {"listening", status.listening},
+          {"draining", status.draining},
+          {"listen", json::array(status.listen.begin(), status.listen.end())},
+          {"connections_limit", status.connections_max},
+          {"memory_in_use_bytes", status.memory_in_use()},
+          {"memory_limit_bytes", status.memory_budget()},
+          {"exports", std::move(exports)},
+          {"connections", std::move(connections)},
+          {"workers", std::move(workers)}};
 }
 
 }  // namespace server

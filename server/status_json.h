@@ -1,13 +1,13 @@
-// The server's status for programs: one JSON object. Any thread.
+// The server's status for programs, the same over HTTP and over the control socket. Any thread.
 #pragma once
 
-#include <string>
+#include <boost/json/object.hpp>
 
 #include "server/status.h"
 
 namespace server {
 
 // Durations are in microseconds, sizes in bytes; both say so in their names.
-std::string json_of(const ServerStatus& status);
+boost::json::object json_of(const ServerStatus& status);
 
 }  // namespace server

@@ -13,6 +13,7 @@ from support import images, nbd_client, server as servers
 from support.configuration import Configuration, export
 from support.control import Control
 from support.nbd_client import OPT_GO, REP_ERR_UNKNOWN, Disconnected, go_payload
+from support.watching import watch
 
 MIB = images.MIB
 
@@ -30,9 +31,10 @@ def test_the_status_says_what_is_served_and_to_whom(serve, control, image):
         status = control.json("status")
         (exported,) = status["exports"]
         assert exported["name"] == "disk.img"
-        assert exported["size"] == 4 * MIB
+        assert exported["size_bytes"] == 4 * MIB
         assert exported["connections"] == 1
-        assert exported["requests"]["READ"]["bytes"] == 8192
+        moved = {entry["command"]: entry["bytes"] for entry in exported["commands"]}
+        assert moved == {"READ": 8192, "WRITE": 4096}
         (connection,) = status["connections"]
         assert connection["bytes_written"] == 4096
         assert connection["export"] == "disk.img"
@@ -41,6 +43,28 @@ def test_the_status_says_what_is_served_and_to_whom(serve, control, image):
         listed = control.text("connections")
         assert connection["peer"] in listed and "4 KiB" in listed
     server.stop()
+
+
+def test_the_status_is_the_same_over_http_and_by_ctl(serve, control, image):
+    watched = watch(serve, "--control", control.path, image)
+
+    def without_time(status):
+        return {**status, "uptime_ms": 0}
+
+    with watched.server.client() as client:
+        client.read(0, 4096)
+        control.text("limit", "disk.img", "--write-iops", "500")
+        control.text("pause", "disk.img")
+        told = control.json("status")
+        (exported,) = told["exports"]
+        assert exported["paused"] and exported["limits"]["write_iops"] == 500
+        assert "PAUSED" in control.text("status")
+        (connection,) = told["connections"]
+        by_http = watched.status()
+        by_http["connections"][0]["age_ms"] = connection["age_ms"]
+        assert without_time(by_http) == without_time(told)
+        control.text("resume", "disk.img")
+    watched.server.stop()
 
 
 def test_the_control_socket_is_private_and_goes_with_the_server(serve, control, image):

@@ -231,12 +231,17 @@ def test_a_paused_server_can_be_ended(serve, control, image):
     assert image.read_bytes()[:512] == b"z" * 512
 
 
+def client_line(control):
+    (line,) = control.json("connections")["connections"]
+    return line
+
+
 def test_a_pause_that_comes_while_the_server_ends_is_refused(serve, control, image):
     server = serve("--control", control.path, image)
     with server.client() as client:
         for _ in range(16):  # more than the sockets hold
             client.request(CMD_READ, 0, 4 * MIB)
-        server.wait_until(lambda: control.export("disk.img")["requests"]["READ"]["in_flight"] > 1)
+        server.wait_until(lambda: client_line(control)["in_flight"] > 1)
         server.signal(signal.SIGTERM)
         server.wait_for_log("finishing what is in flight")
         assert "the server is ending" in control.refusal("pause", "disk.img")
@@ -300,7 +305,7 @@ def test_one_of_two_windows_of_a_file_grows_up_to_the_other(serve, control, tmp_
     assert "locked" in control.refusal("resize", "a", "3M")
     assert "locked" in control.refusal("resize", "a")
     control.text("resize", "b")
-    assert [control.export(name)["size"] for name in "ab"] == [2 * MIB, 2 * MIB]
+    assert [control.export(name)["size_bytes"] for name in "ab"] == [2 * MIB, 2 * MIB]
     with server.client("a") as a, server.client("b") as b:
         a.write(2 * MIB - 512, b"a" * 512)
         b.write(0, b"b" * 512)
@@ -322,7 +327,7 @@ def test_what_cannot_be_resized_is_refused(serve, control, tmp_path, image):
     images.command("sfdisk", "--quiet", disk, input="label: gpt\nsize=4096\n")
     parted = serve("--control", control.path, "--partition", "1", disk)
     assert "partition table" in control.refusal("resize", "parted.img", "16M")
-    assert control.export("parted.img")["size"] == 2 * MIB
+    assert control.export("parted.img")["size_bytes"] == 2 * MIB
     parted.stop()
     assert disk.stat().st_size == 8 * MIB
 
