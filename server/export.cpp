@@ -14,7 +14,7 @@ Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
       replaces_(std::move(replaces)),
       limiter_(std::make_shared<ExportLimiter>(config_.limits, config_.client_limits)),
       writers_(std::make_shared<WriterLeases>()),
-      metrics_(limits.workers) {}
+      metrics_(std::make_shared<std::vector<ExportMetrics>>(limits.workers)) {}
 
 std::shared_ptr<engine::BlockDevice> Export::device() const {
   const std::lock_guard lock(mutex_);

@@ -49,6 +49,8 @@ class Export {
   // Before anybody uses it: both have the same device from now on, whatever is put in its place,
   // and the clients of `other` count here, too, as writers and for the limits.
   void share_with(const Export& other);
+  // Before anybody uses it: what is counted from now on is added to what `other` has counted.
+  void count_on(const Export& other) { metrics_ = other.metrics_; }
   bool shares_device(const Export& other) const noexcept { return writers_ == other.writers_; }
 
   // As WriterLeases, within `writers_max` of the configuration.
@@ -62,8 +64,8 @@ class Export {
   log::RateLimit& slow_log() noexcept { return slow_log_; }
 
   // What each worker has counted; written by that worker alone.
-  std::span<ExportMetrics> metrics() noexcept { return metrics_; }
-  std::span<const ExportMetrics> metrics() const noexcept { return metrics_; }
+  std::span<ExportMetrics> metrics() noexcept { return *metrics_; }
+  std::span<const ExportMetrics> metrics() const noexcept { return *metrics_; }
 
  private:
   const ExportConfig config_;
@@ -76,7 +78,7 @@ class Export {
   std::shared_ptr<WriterLeases> writers_;
   log::RateLimit error_log_;
   log::RateLimit slow_log_;
-  std::vector<ExportMetrics> metrics_;  // never grows
+  std::shared_ptr<std::vector<ExportMetrics>> metrics_;  // never grows
 };
 
 // Immutable: a change of the configuration makes another table.

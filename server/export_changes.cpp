@@ -65,6 +65,10 @@ class Planner {
     auto made = std::make_shared<Export>(std::move(config), device, limits_, std::move(replaced));
     for (const auto& entry : replaceable_)
       if (entry->device() == device) made->share_with(*entry);
+    // Whoever watches knows an export by its name, and its counters must not go back. Those of the
+    // present table come first.
+    const auto namesake = std::ranges::find(replaceable_, made->name(), &Export::name);
+    if (namesake != replaceable_.end()) made->count_on(**namesake);
     return changes_.arriving.emplace_back(std::move(made));
   }
 

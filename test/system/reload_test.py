@@ -8,6 +8,7 @@ from support import images, nbd_client
 from support.configuration import Configuration, export
 from support.nbd_client import OPT_GO, REP_ERR_UNKNOWN, go_payload
 from support.parallel import run_all
+from support.watching import Watched
 
 MIB = images.MIB
 
@@ -39,6 +40,33 @@ def test_a_reload_adds_changes_and_removes_exports(serve, tmp_path, disks):
     assert is_unknown(server, "gone")
     with server.client("new") as client:
         assert client.read(0, 4096) == c.read_bytes()[:4096]
+    server.stop()
+
+
+def test_counters_go_on_while_an_export_keeps_its_name(serve, tmp_path, disks):
+    """Whether its description, its file or all of it changes, and with clients of its old form."""
+    a, b, _ = disks
+    address = str(tmp_path / "http.sock")
+    head = f'workers = 2\n[http]\nlisten = "unix:{address}"'
+    server, configuration = start(serve, tmp_path, export("disk", a), export("other", b), head=head)
+    watched = Watched(server, address)
+    written = "loopnbd_bytes_total,command=write,export=disk"
+    with server.client("disk") as old:
+        old.write(0, b"1" * 1000)
+        configuration.reload(
+            server, export("disk", a, description="new words"), export("other", b, read_only=True)
+        )
+        old.write(0, b"2" * 200)
+        with server.client("disk") as new:
+            new.write(0, b"3" * 30)
+            metrics = watched.metrics()
+            assert metrics[written] == 1230
+            assert metrics["loopnbd_export_connections,export=disk"] == 2
+            assert metrics["loopnbd_export_connections_total,export=disk"] == 2
+    configuration.reload(server, export("disk", disks[2]))
+    with server.client("disk") as newest:
+        newest.write(0, b"4" * 4)
+    assert watched.metrics()[written] == 1234
     server.stop()
 
 
