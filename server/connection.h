@@ -71,6 +71,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // way.
   bool spent() const noexcept;
 
+  // One of its requests, a whole, is under way for longer than is usual. Said once.
+  void report_slow(Request& whole) const noexcept;
+
   ConnectionStatus status() const;
 
  private:
@@ -127,6 +130,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void give_back_if_over(Request& whole) noexcept;
   void take_account(Request& whole) noexcept;
   void log_slow(const Request& whole) const noexcept;
+  std::string_view stage_of(const Request& whole) const noexcept;
   log::Fields log_fields() const noexcept;
   log::Fields log_fields(const Request& whole) const noexcept;
 

@@ -1,5 +1,6 @@
 // The part of Connection that says what it has done: for the counters, for the log, for people.
 #include <chrono>
+#include <utility>
 
 #include "proto/names.h"
 #include "server/connection.h"
@@ -8,6 +9,13 @@
 #include "server/worker.h"
 
 namespace server {
+namespace {
+
+double milliseconds(std::chrono::nanoseconds duration) noexcept {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+}  // namespace
 
 // The last byte of its reply has been sent.
 void Connection::take_account(Request& whole) noexcept {
@@ -28,9 +36,6 @@ void Connection::take_account(Request& whole) noexcept {
 void Connection::log_slow(const Request& whole) const noexcept {
   const auto silenced = target_->slow_log().admit();
   if (!silenced) return;
-  const auto milliseconds = [](std::chrono::nanoseconds duration) {
-    return std::chrono::duration<double, std::milli>(duration).count();
-  };
   auto fields = log_fields(whole);
   fields.request->queue = whole.submitted - whole.received;
   fields.request->device = whole.completed_at - whole.submitted;
@@ -42,6 +47,28 @@ void Connection::log_slow(const Request& whole) const noexcept {
             target_->name(), milliseconds(worker_.now() - whole.received),
             milliseconds(*fields.request->queue), milliseconds(*fields.request->device),
             milliseconds(*fields.request->send), log::silenced_text(*silenced));
+}
+
+void Connection::report_slow(Request& whole) const noexcept {
+  ++queue_.slow_count;
+  if (std::exchange(whole.reported_slow, true)) return;
+  const auto silenced = target_->under_way_log().admit();
+  if (!silenced) return;
+  auto fields = log_fields(whole);
+  fields.request->stage = stage_of(whole);
+  log::warn(fields,
+            "{}: slow, and not done: {} of {} bytes at {} of \"{}\" is under way for {:.1f} ms, "
+            "now in {}{}",
+            fields.client, fields.request->command, whole.header.length, whole.header.offset,
+            target_->name(), milliseconds(worker_.now() - whole.received), fields.request->stage,
+            log::silenced_text(*silenced));
+}
+
+std::string_view Connection::stage_of(const Request& whole) const noexcept {
+  if (whole.pieces_in_flight > 0) return queue_.held ? "pause" : "device";
+  // A client that does not read keeps the buffers that the rest of its READ would need.
+  if (current_ == &whole && !(phase_ == Phase::reading && waiting_writable_)) return "queue";
+  return "send";
 }
 
 log::Fields Connection::log_fields() const noexcept {

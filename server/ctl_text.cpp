@@ -35,6 +35,8 @@ std::string modes(const json::object& entry) {
   if (flag(entry, "read_only")) words += ", read-only";
   if (flag(entry, "paused")) words += ", PAUSED";
   if (flag(entry, "sync_failed")) words += ", A SYNC FAILED";
+  if (const auto slow = number(entry, "requests_slow"); slow > 0)
+    words += ", " + count(slow, "request") + " UNDER WAY FOR TOO LONG";
   return words;
 }
 

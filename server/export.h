@@ -62,6 +62,8 @@ class Export {
   log::RateLimit& error_log() noexcept { return error_log_; }
   // And about slow ones.
   log::RateLimit& slow_log() noexcept { return slow_log_; }
+  // And about those that are under way for too long.
+  log::RateLimit& under_way_log() noexcept { return under_way_log_; }
 
   // What each worker has counted; written by that worker alone.
   std::span<ExportMetrics> metrics() noexcept { return *metrics_; }
@@ -78,6 +80,7 @@ class Export {
   std::shared_ptr<WriterLeases> writers_;
   log::RateLimit error_log_;
   log::RateLimit slow_log_;
+  log::RateLimit under_way_log_;
   std::shared_ptr<std::vector<ExportMetrics>> metrics_;  // never grows
 };
 

@@ -46,6 +46,7 @@ struct ExportQueue {
   bool held = false;       // what is submitted waits in held_ios
   engine::IoList held_ios;
   std::size_t connection_count = 0;  // connections that may submit to it
+  std::size_t slow_count = 0;        // requests under way for too long, when last looked
 
   // Nothing is in flight and no handler refers to it.
   bool is_quiet() const noexcept { return !active && !waiting; }

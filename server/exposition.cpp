@@ -149,6 +149,8 @@ void add_exports(Families& families, const ServerStatus& status) {
       "loopnbd_sync_failed", "1 after a sync has failed: data may be lost, FLUSH is refused.");
   auto& sync_failures = families.counter("loopnbd_sync_failures_total",
                                          "FLUSH and FUA requests refused for a failed sync.");
+  auto& slow = families.gauge("loopnbd_requests_slow",
+                              "Requests under way for longer than slow_request_ms.");
   auto& submit = families.histogram(
       "loopnbd_submit_seconds",
       "Time of handing one batch to the kernel (io_submit; page-cache reads in buffered mode).");
@@ -167,6 +169,7 @@ void add_exports(Families& families, const ServerStatus& status) {
     tls_total.add(labels, target.tls_connections_total);
     sync_failed.add(labels, target.sync_error != 0);
     sync_failures.add(labels, target.sync_failures);
+    slow.add(labels, target.requests_slow);
     submit.add(labels, target.submit);
   }
 }

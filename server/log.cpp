@@ -83,6 +83,7 @@ boost::json::object object_of(Level level, const Fields& fields) {
     add_duration(object, "queue_us", fields.request->queue);
     add_duration(object, "device_us", fields.request->device);
     add_duration(object, "send_us", fields.request->send);
+    if (!fields.request->stage.empty()) object["stage"] = fields.request->stage;
   }
   return object;
 }

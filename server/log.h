@@ -36,6 +36,7 @@ struct RequestFields {
   std::optional<std::chrono::nanoseconds> queue = std::nullopt;
   std::optional<std::chrono::nanoseconds> device = std::nullopt;
   std::optional<std::chrono::nanoseconds> send = std::nullopt;
+  std::string_view stage = {};  // where it is; empty: it is over
 };
 
 // What an event is about, where that matters: members of the JSON object. The message of a text

@@ -24,6 +24,7 @@ Request* RequestPool::take(Connection& connection, std::size_t held) {
   auto& request = *first_free_;
   first_free_ = request.next;
   --free_;
+  ++taken_;
   request.connection = &connection;
   request.next = nullptr;
   request.whole = &request;
@@ -35,6 +36,7 @@ Request* RequestPool::take(Connection& connection, std::size_t held) {
   request.in_order = false;
   request.first_piece = request.last_piece = request.next_in_order = nullptr;
   request.reply_begun = false;
+  request.reported_slow = false;
   request.completed = false;
   request.head_size = request.tail_size = 0;
   request.body = {};
@@ -43,9 +45,11 @@ Request* RequestPool::take(Connection& connection, std::size_t held) {
 
 void RequestPool::give_back(Request& request) noexcept {
   request.data.reset();
+  request.connection = nullptr;
   request.next = first_free_;
   first_free_ = &request;
   ++free_;
+  --taken_;
 }
 
 }  // namespace server

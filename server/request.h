@@ -25,9 +25,10 @@ class Request final : public engine::Io {
  public:
   void complete(std::int64_t result) noexcept override;  // hands over to the connection
 
-  Connection* connection = nullptr;  // outlives its requests: it drains before it dies
-  Request* next = nullptr;           // in the list that holds the slot: free, pieces or replies
-  Request* whole = nullptr;          // itself, unless this is a piece
+  // Outlives its requests: it drains before it dies. nullptr: the slot is free.
+  Connection* connection = nullptr;
+  Request* next = nullptr;   // in the list that holds the slot: free, pieces or replies
+  Request* whole = nullptr;  // itself, unless this is a piece
 
   proto::Request header;            // as the client sent it; of a piece, unused
   engine::BufferPool::Buffer data;  // of READ, WRITE and BLOCK_STATUS
@@ -42,6 +43,7 @@ class Request final : public engine::Io {
   Request* last_piece = nullptr;
   Request* next_in_order = nullptr;  // the next whole whose pieces must be sent in order
   bool reply_begun = false;
+  bool reported_slow = false;  // while it was under way
   // When its header arrived, and when its last piece so far was submitted and completed.
   Clock::time_point received;
   Clock::time_point submitted;
@@ -72,12 +74,26 @@ class RequestPool {
   // Its data buffer is given back as well.
   void give_back(Request& request) noexcept;
 
+  std::size_t taken() const noexcept { return taken_; }
+  // Every slot that is taken, in no particular order.
+  template <typename Visit>
+  void for_each_taken(const Visit& visit) {
+    auto left = taken_;
+    for (auto block = blocks_.begin(); left > 0 && block != blocks_.end(); ++block)
+      for (auto& request : **block) {
+        if (request.connection == nullptr) continue;
+        --left;
+        visit(request);
+      }
+  }
+
  private:
   static constexpr std::size_t block_count = 64;
 
   void make_block();
 
   std::size_t free_;  // slots not taken, made or not
+  std::size_t taken_ = 0;
   Request* first_free_ = nullptr;
   std::vector<std::unique_ptr<std::array<Request, block_count>>> blocks_;
 };

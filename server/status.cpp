@@ -108,6 +108,7 @@ ExportStatus status_of(const Export& target) {
     status.tls_connections += tls_begun - std::min(tls_begun, tls_ended);
     status.tls_connections_total += tls_begun;
     status.sync_failures += worker.sync_failures.value();
+    status.requests_slow += worker.requests_slow.value();
     status.submit.add(worker.submit);
   }
   for (auto index = std::size_t{0}; index < command_count; ++index)

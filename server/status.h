@@ -64,6 +64,7 @@ struct ExportStatus {
   std::uint64_t tls_connections = 0;
   std::uint64_t tls_connections_total = 0;
   std::uint64_t sync_failures = 0;
+  std::uint64_t requests_slow = 0;  // under way for too long
   DurationStatus submit;
   std::vector<CommandStatus> commands;  // one for each; the unknown ones last
 };

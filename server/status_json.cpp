@@ -64,6 +64,7 @@ json::object object_of(const ExportStatus& target) {
           {"client_limits", object_of(target.client_limits)},
           {"sync_failed", target.sync_error != 0},
           {"sync_failures", target.sync_failures},
+          {"requests_slow", target.requests_slow},
           {"connections", target.connections},
           {"connections_total", target.connections_total},
           {"tls_connections", target.tls_connections},

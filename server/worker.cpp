@@ -31,7 +31,9 @@ Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports,
       work_(asio::make_work_guard(io_context_)),
       spent_(io_context_, Timer::time_point::max()),
       rest_(io_context_, Timer::time_point::max()),
-      stall_watch_(io_context_) {}
+      stall_watch_(io_context_),
+      slow_watch_(io_context_),
+      watching_for_slow_(limits.slow_request == std::chrono::nanoseconds::max()) {}
 
 Worker::~Worker() {
   stop();
@@ -77,6 +79,7 @@ void Worker::run_turn() {
   if (connections_.size() != 1) io_context_.poll();
   settle();
   bury();
+  if (!watching_for_slow_ && requests_.taken() > 0) watch_for_slow_requests();
   metrics_.turns.add(1);
   metrics_.memory_in_use.set(buffers_.in_use());
 }

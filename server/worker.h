@@ -171,6 +171,8 @@ class Worker {
   bool run_queues() noexcept;  // false: nothing was submitted or harvested
   void flush(ExportQueue& entry) noexcept;
   bool pump_connections();  // false: there was none to pump
+  void watch_for_slow_requests();
+  void report_slow_requests();
   void watch_for_stalls();
   void relieve_starvation();
   void wait_for_completions();
@@ -210,6 +212,8 @@ class Worker {
   std::function<void()> idle_ = [] {};
   Timer stall_watch_;  // runs while connections wait for resources
   bool watching_for_stalls_ = false;
+  Timer slow_watch_;        // runs while requests are under way
+  bool watching_for_slow_;  // or there is nothing to watch for
   std::atomic<std::size_t> connection_count_{0};
   WorkerMetrics metrics_;
   Clock::time_point now_ = Clock::now();

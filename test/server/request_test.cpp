@@ -1,6 +1,7 @@
 #include "server/request.h"
 
 #include <catch2/catch.hpp>
+#include <set>
 #include <vector>
 
 using server::Request;
@@ -25,6 +26,21 @@ TEST_CASE("who holds many slots must leave as many to others") {
   REQUIRE(other != nullptr);
   pool.give_back(*other);
   for (auto* const slot : held) pool.give_back(*slot);
+}
+
+TEST_CASE("the slots that are taken, and no others, can be visited") {
+  auto pool = RequestPool(200);
+  auto taken = std::set<Request*>{};
+  for (auto index = 0; index < 90; ++index) taken.insert(pool.take(no_connection(), 0));
+  for (auto index = 0; index < 40; ++index) {
+    auto* const first = *taken.begin();
+    taken.erase(first);
+    pool.give_back(*first);
+  }
+  CHECK(pool.taken() == 50);
+  auto visited = std::set<Request*>{};
+  pool.for_each_taken([&](Request& request) { CHECK(visited.insert(&request).second); });
+  CHECK(visited == taken);
 }
 
 TEST_CASE("a slot comes back as new") {

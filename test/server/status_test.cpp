@@ -120,6 +120,28 @@ TEST_CASE("what the device still works on is in flight, and its time is the devi
   CHECK(only_client_of(status).latency_sum >= 40ms);
 }
 
+TEST_CASE("a request that does not end is counted as slow until it does") {
+  auto server = TestServer({.workers = 2, .slow_request = 20ms});
+  auto client = server.connect_to_worker(0);
+  auto other = server.connect_to_worker(1);
+  for (auto* const each : {&client, &other}) each->go(TestServer::export_name);
+  server.faults().hold(engine::Faults::Hold::completions);
+  client.request(Command::read, 1, 0, 6U << 20);  // in pieces: one request
+  other.request(Command::write, 2, 0, 512, 0, pattern(512, 1));
+  const auto slow = [&] { return server.status().exports.at(0).requests_slow; };
+  const auto becomes = [&](std::uint64_t count) {
+    const auto deadline = std::chrono::steady_clock::now() + 10s;
+    auto found = slow();
+    while (found != count && std::chrono::steady_clock::now() < deadline) found = slow();
+    return found == count;
+  };
+  CHECK(becomes(2));
+  server.faults().release_all();
+  CHECK(client.receive_reply(6U << 20).error == 0);
+  CHECK(other.receive_reply(0).error == 0);
+  CHECK(becomes(0));
+}
+
 TEST_CASE("requests that die with their connection are dropped, and no longer in flight") {
   auto server = TestServer();
   auto client = server.connect();

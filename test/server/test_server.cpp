@@ -22,6 +22,7 @@ server::Limits limits_of(const TestServerOptions& options) {
   auto limits = server::derive_limits(config);
   limits.handshake_deadline = options.handshake_deadline;
   limits.stall_deadline = options.stall_deadline;
+  limits.slow_request = options.slow_request;
   return limits;
 }
 

@@ -28,6 +28,7 @@ struct TestServerOptions {
   engine::FaultPlan faults = {};
   std::chrono::seconds handshake_deadline{10};
   std::chrono::seconds stall_deadline{10};
+  std::chrono::nanoseconds slow_request = std::chrono::nanoseconds::max();
   server::AccessRules access = {};
   std::uint32_t writers_max = 0;
 };

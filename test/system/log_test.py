@@ -1,14 +1,18 @@
 """The log: one line an event, as text or JSON, with what it is about; slow requests; no flood."""
 
+import contextlib
 import json
+import pathlib
 import re
 import select
 
 import pytest
 
 from support import images
-from support.nbd_client import CMD_READ, Client
+from support.control import Control
+from support.nbd_client import CMD_FLUSH, CMD_READ, CMD_WRITE, Client, request_message
 from support.server import run
+from support.watching import hanging, watch, workers_of
 
 
 def json_lines(text):
@@ -28,10 +32,20 @@ def test_each_line_of_a_json_log_is_an_object_with_what_it_is_about(serve, image
     assert any("detached" in line["message"] and line["export"] == "disk" for line in lines)
 
 
+def slow_arguments(tmp_path, threshold_ms=100):
+    big = images.make_image(tmp_path / "big.img", 8 << 20)
+    return "--slow-request-ms", str(threshold_ms), f"disk={big}"
+
+
 def slow_server(serve, tmp_path, *arguments):
     """A request takes as long as its client likes: it receives nothing of the reply."""
-    big = images.make_image(tmp_path / "big.img", 8 << 20)
-    return serve("--slow-request-ms", "100", *arguments, f"disk={big}")
+    return serve(*arguments, *slow_arguments(tmp_path))
+
+
+def pool_of(server):
+    """The threads that are neither workers nor the one that accepts."""
+    threads = {int(thread.name) for thread in pathlib.Path(f"/proc/{server.pid}/task").iterdir()}
+    return threads - {server.pid, *workers_of(server)}
 
 
 def be_slow(server, seconds=0.3):
@@ -65,6 +79,96 @@ def test_a_slow_request_in_json_has_its_fields(serve, tmp_path):
     assert line["level"] == "warning" and line["export"] == "disk" and line["client"]
     assert (line["command"], line["offset"], line["length"]) == ("READ", 4 << 20, 4 << 20)
     assert line["queue_us"] + line["device_us"] + line["send_us"] >= 100_000
+
+
+UNDER_WAY = r'slow, and not done: {} of "disk" is under way for [\d.]+ ms, now in {}'
+
+
+def stop_reading(client):
+    """A READ whose reply does not fit the socket is under way until this client reads again."""
+    client.request(CMD_READ, 4 << 20, 4 << 20)
+    return "READ of 4194304 bytes at 4194304", "send", lambda: client.chunk()
+
+
+def stop_sending(client):
+    message = request_message(CMD_WRITE, 4096, 65536, payload=b"w" * 65536)
+    client.send(message[:-100])
+
+    def finish():
+        client.send(message[-100:])
+        client.chunk()
+
+    return "WRITE of 65536 bytes at 4096", "queue", finish
+
+
+@pytest.mark.parametrize("be_hung_up", [stop_reading, stop_sending])
+def test_a_request_that_does_not_end_is_logged_once_while_it_is_under_way(
+    serve, tmp_path, be_hung_up
+):
+    watched = watch(serve, *slow_arguments(tmp_path))
+    server = watched.server
+    with server.client() as client:
+        client.read(0, 512)
+        what, where, finish = be_hung_up(client)
+        server.wait_for_log(UNDER_WAY.format(what, where))
+        assert watched.metrics()["loopnbd_requests_slow,export=disk"] == 1
+        assert watched.status()["exports"][0]["requests_slow"] == 1
+        assert not server.has_ended(within_seconds=0.3)  # three thresholds: it is not said again
+        finish()
+        server.wait_until(
+            lambda: watched.metrics()["loopnbd_requests_slow,export=disk"] == 0, "its end"
+        )
+    text = server.stop()
+    assert text.count("slow, and not done") == 1
+    assert text.count(": slow: ") == 1  # the whole of it, when it is over
+
+
+def test_a_disk_that_hangs_is_told_from_a_slow_client(serve, tmp_path):
+    """The threads that sync a file do not run: as with a disk that does not answer."""
+    control = Control(tmp_path / "control.sock")
+    server = serve(
+        *("--direct-io", "off", "--control", control.path), *slow_arguments(tmp_path)
+    )
+    with server.client() as client, contextlib.ExitStack() as hung:
+        client.write(0, b"x" * 512)
+        for thread in pool_of(server):
+            hung.enter_context(hanging(thread))
+        client.request(CMD_FLUSH)
+        server.wait_for_log(UNDER_WAY.format("FLUSH of 0 bytes at 0", "device"))
+        assert "1 request UNDER WAY FOR TOO LONG" in control.text("status")
+        hung.close()
+        assert client.chunk().error == 0
+    server.stop()
+
+
+def test_a_paused_export_says_so_of_its_requests(serve, tmp_path):
+    control = Control(tmp_path / "control.sock")
+    arguments = ("--control", control.path, "--log-format", "json")
+    server = serve(*arguments, *slow_arguments(tmp_path, 2000))
+    with server.client() as client:
+        client.read(0, 512)
+        # Begun before the pause and complete in it, long before it is slow.
+        message = request_message(CMD_WRITE, 512, 512, payload=b"w" * 512)
+        client.send(message[:-1])
+        control.text("pause", "disk")
+        client.send(message[-1:])
+        server.wait_for_log("slow, and not done")
+        control.text("resume", "disk")
+        assert client.chunk().error == 0
+    (line,) = [line for line in json_lines(server.stop()) if "not done" in line["message"]]
+    assert line["stage"] == "pause" and line["command"] == "WRITE" and line["offset"] == 512
+
+
+def test_many_requests_that_hang_do_not_fill_the_log(serve, tmp_path):
+    server = serve(*slow_arguments(tmp_path))
+    clients = [server.client() for _ in range(40)]
+    for client in clients:
+        stop_reading(client)
+    server.wait_for_log("slow, and not done")
+    assert not server.has_ended(within_seconds=0.5)
+    for client in clients:
+        client.close()
+    assert 0 < server.stop().count("slow, and not done") <= 15
 
 
 def test_a_threshold_of_zero_logs_none(serve, tmp_path):
