@@ -47,7 +47,7 @@ def test_a_remote_export_is_attached_listed_and_detached(machine, address):
 @pytest.mark.parametrize("address", ADDRESSES, ids=["tcp", "unix"])
 def test_a_server_that_is_killed_and_comes_back_is_not_noticed(machine, address):
     machine.run(f"loopnbd attach --timeout 5 '{address}' && mount /dev/nbd0 /mnt/disk")
-    machine.run(write_and_verify(25, KILL, f"sleep 3; {START}"), 200)
+    machine.run(write_and_verify(f"in_flight; {KILL}; sleep 3; {START}"), 240)
     no_error_was_seen(machine)
 
 
@@ -57,7 +57,7 @@ def test_with_four_connections_and_processors_it_is_not_noticed_either():
         attach = f"loopnbd attach --timeout 5 --connections 4 {ADDRESSES[0]}"
         machine.run(f"{attach} && mount /dev/nbd0 /mnt/disk")
         assert machine.stdout("ls /sys/block/nbd0/mq").split() == ["0", "1", "2", "3"]
-        machine.run(write_and_verify(40, KILL, f"sleep 3; {START}"), 300)
+        machine.run(write_and_verify(f"in_flight; {KILL}; sleep 3; {START}"), 240)
         no_error_was_seen(machine)
 
 
@@ -74,7 +74,7 @@ def test_when_one_of_several_connections_dies_all_are_replaced():
         before = machine.stdout(ports).split()
         assert len(before) == 3
         cut = f"ss -K dst 127.0.0.1 dport = 10809 sport = {before[1].rpartition(':')[2]} >/dev/null"
-        machine.run(write_and_verify(20, cut), 200)
+        machine.run(write_and_verify(cut), 240)
         after = machine.stdout(ports).split()
         assert len(after) == 3
         assert not set(before) & set(after)
@@ -86,7 +86,7 @@ def test_the_process_that_reconnects_may_die_and_come_back(machine):
     machine.run(f"{attach} && mount /dev/nbd0 /mnt/disk")
     kill = "kill -9 $(pgrep -f 'loopnbd attach')"
     machine.run(
-        write_and_verify(30, kill, f"{attach}; sleep 1; {KILL}; sleep 2; {START}"), 200
+        write_and_verify(f"{kill}; {attach}; rounds 1; in_flight; {KILL}; sleep 3; {START}"), 240
     )
     no_error_was_seen(machine)
 
