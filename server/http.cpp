@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
@@ -38,6 +39,14 @@ asio::generic::stream_protocol protocol_of(int socket) {
   auto length = socklen_t{sizeof address};
   ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &length);
   return {address.ss_family, 0};
+}
+
+// Such a connection does not leave this machine.
+bool is_loopback(const std::optional<IpAddress>& client) {
+  constexpr auto ip6_loopback =
+      std::array<std::uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  if (!client) return false;
+  return client->is_ip4 ? client->bytes[0] == 127 : client->bytes == ip6_loopback;
 }
 
 Response text(http::status status, std::string body) {
@@ -82,6 +91,22 @@ Response page() {
   return response;
 }
 
+// A page of somebody else can have its own name lead here, and would then be allowed by a browser
+// to read what is meant for this machine alone. Numbers and "localhost" cannot be led elsewhere.
+bool is_name_of_others(std::string_view host) {
+  const auto colon = host.rfind(':');
+  const auto in_brackets = host.starts_with('[');
+  if (colon != host.npos && !(in_brackets && host.ends_with(']'))) host = host.substr(0, colon);
+  if (in_brackets || host.empty() || host == "localhost" || host.ends_with(".localhost"))
+    return false;
+  return host.find_first_not_of("0123456789.") != host.npos;
+}
+
+Response refuse_host() {
+  return text(http::status::misdirected_request,
+              "this address is of this machine alone: ask for localhost or 127.0.0.1\n");
+}
+
 Response refuse_method() {
   auto response = text(http::status::method_not_allowed, "only GET and HEAD are served here\n");
   response.set(http::field::allow, "GET, HEAD");
@@ -124,9 +149,11 @@ Answer answer_for(std::string_view path, const Request& request) {
 // One client. Lives as long as its coroutine.
 class HttpServer::Session {
  public:
-  Session(asio::io_context& io_context, Socket socket, const HttpServer& server)
+  Session(asio::io_context& io_context, Socket socket, bool of_this_machine,
+          const HttpServer& server)
       : socket_(std::move(socket)),
         deadline_(io_context),
+        of_this_machine_(of_this_machine),
         ask_(server.ask_),
         request_deadline_(server.request_deadline_) {}
 
@@ -184,6 +211,8 @@ class HttpServer::Session {
   Awaitable<Response> answer(const Request& request) {
     if (request.method() != http::verb::get && request.method() != http::verb::head)
       co_return refuse_method();
+    const auto host = request[http::field::host];
+    if (of_this_machine_ && is_name_of_others({host.data(), host.size()})) co_return refuse_host();
     const auto path = path_of(request);
     if (const auto answer = answer_for(path, request); answer != nullptr) {
       const auto status = co_await ask_();
@@ -202,6 +231,7 @@ class HttpServer::Session {
 
   Socket socket_;
   Timer deadline_;
+  const bool of_this_machine_;  // its client is here, too
   const AskStatus& ask_;
   const std::chrono::milliseconds request_deadline_;
   boost::beast::flat_buffer input_{header_size_max + 1024};
@@ -212,8 +242,9 @@ HttpServer::HttpServer(asio::io_context& io_context, std::vector<ListeningSocket
     : io_context_(io_context), ask_(std::move(ask)), request_deadline_(request_deadline) {
   for (auto& socket : sockets)
     listeners_.push_back(std::make_unique<Listener>(
-        io_context, std::move(socket),
-        [this](UniqueFd client, const ClientIdentity&) { accept(std::move(client)); }));
+        io_context, std::move(socket), [this](UniqueFd client, const ClientIdentity& identity) {
+          accept(std::move(client), is_loopback(identity.address));
+        }));
 }
 
 HttpServer::~HttpServer() = default;
@@ -224,7 +255,7 @@ std::vector<std::string> HttpServer::names() const {
   return names;
 }
 
-void HttpServer::accept(UniqueFd client) {
+void HttpServer::accept(UniqueFd client, bool of_this_machine) {
   auto socket = Socket(io_context_);
   auto failure = boost::system::error_code{};
   socket.assign(protocol_of(client.get()), client.get(), failure);
@@ -235,7 +266,7 @@ void HttpServer::accept(UniqueFd client) {
     if (const auto oldest = sessions_.front().lock()) oldest->close();
     sessions_.erase(sessions_.begin());
   }
-  auto session = std::make_shared<Session>(io_context_, std::move(socket), *this);
+  auto session = std::make_shared<Session>(io_context_, std::move(socket), of_this_machine, *this);
   sessions_.push_back(session);
   asio::co_spawn(io_context_, Session::run(std::move(session)), asio::detached);
 }

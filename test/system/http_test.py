@@ -148,6 +148,30 @@ def test_other_methods_and_other_paths_are_refused(serve, image):
     assert watched.get("/healthz?verbose=1")[0] == 200
 
 
+@pytest.mark.parametrize(
+    "host, status",
+    [
+        ("evil.example", 421),
+        ("evil.example:9809", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("localhost", 200),
+        ("localhost:1", 200),
+        ("127.0.0.1:9809", 200),
+        ("[::1]:9809", 200),
+        ("192.0.2.1", 200),
+    ],
+)
+def test_on_a_loopback_address_names_of_others_are_refused(serve, image, host, status):
+    """A page whose name leads here (DNS rebinding) could read what a browser gets."""
+    watched = watch(serve, image)
+    for path in "/status", "/status.json", "/metrics":
+        assert watched.get(path, Host=host)[0] == status
+    # A Unix socket cannot be led to.
+    by_socket = Watched(serve("--http", f"unix:{image}.sock", image, "--no-lock"), f"{image}.sock")
+    assert by_socket.get("/status.json", Host=host)[0] == 200
+
+
 def test_one_connection_serves_several_requests(serve, image):
     watched = watch(serve, image)
     connection = watched.connection()
