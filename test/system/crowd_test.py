@@ -1,0 +1,108 @@
+"""A thousand clients at once."""
+
+import pathlib
+import random
+import re
+import resource
+
+import pytest
+
+from support import images
+from support.nbd_client import CMD_READ, CMD_WRITE, Disconnected
+from support.server import environment
+from support.watching import watch
+
+COUNT = 1000
+BLOCK = 4096  # bytes, for each client
+MIB = images.MIB
+
+
+@pytest.fixture
+def many_files():
+    """As many open files as a client of each kind needs; the server sees to its own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = COUNT + 200
+    assert hard == resource.RLIM_INFINITY or hard >= wanted, f"needs {wanted} open files"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def memory_of(server):
+    """Bytes of it that are in memory."""
+    status = pathlib.Path(f"/proc/{server.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) << 10
+
+
+def content(number, generation):
+    return random.Random(number * 1000 + generation).randbytes(BLOCK)
+
+
+def write_and_read_back(clients, generation):
+    """All of the requests of a kind are under way before the first reply is taken."""
+    for number, client in enumerate(clients):
+        client.request(CMD_WRITE, number * BLOCK, BLOCK, payload=content(number, generation))
+    for client in clients:
+        assert client.chunk().error == 0
+    # Each reads what its neighbour has written.
+    for number, client in enumerate(clients):
+        client.request(CMD_READ, (number + 1) % COUNT * BLOCK, BLOCK)
+    for number, client in enumerate(clients):
+        assert client.chunk().data == content((number + 1) % COUNT, generation)
+
+
+@pytest.mark.workers
+@pytest.mark.parametrize("listen", ["unix", "tcp"])
+def test_a_thousand_clients_write_at_once_and_all_is_there(serve, tmp_path, many_files, listen):
+    disk = images.make_sparse_image(tmp_path / "disk.img", COUNT * BLOCK)
+    # What a sanitizer keeps of freed memory is none of the server's.
+    options = environment()["ASAN_OPTIONS"] + ":quarantine_size_mb=1"
+    watched = watch(
+        serve,
+        *("--max-connections", str(COUNT + 2), "--memory", "16M", f"disk={disk}"),
+        listen=listen,
+        env={"ASAN_OPTIONS": options},
+    )
+    server = watched.server
+    files, idle = server.file_count(), memory_of(server)
+    sizes = []
+    for generation in range(3):
+        clients = [server.client() for _ in range(COUNT)]
+        for attempt in range(2):
+            write_and_read_back(clients, 2 * generation + attempt)
+        sizes.append(memory_of(server))
+        # A newcomer is served as if nobody else were there, and so is who only asks.
+        with server.client() as newcomer:
+            assert newcomer.read(0, BLOCK) == content(0, 2 * generation + 1)
+        assert watched.get("/healthz")[0] == 200
+        assert watched.status()["exports"][0]["connections"] >= COUNT
+        for client in clients:
+            client.close()
+        server.wait_until(lambda: server.file_count() <= files + 4, "their end")
+    assert sizes[0] - idle < 16 * MIB + COUNT * (40 << 10), (idle, sizes)
+    assert sizes[2] - sizes[1] < 4 * MIB, (idle, sizes)
+    server.stop()
+    assert disk.read_bytes() == b"".join(content(number, 5) for number in range(COUNT))
+
+
+def test_a_thousand_clients_do_not_keep_the_server_from_ending(serve, tmp_path, many_files):
+    """What was acknowledged is there, and nobody waits for those that do nothing."""
+    disk = images.make_sparse_image(tmp_path / "disk.img", COUNT * BLOCK)
+    server = serve("--max-connections", str(COUNT), f"disk={disk}")
+    clients = [server.client() for _ in range(COUNT)]
+    for number, client in enumerate(clients):
+        client.request(CMD_WRITE, number * BLOCK, BLOCK, payload=content(number, 0))
+    clients[-1].chunk()
+    server.stop()
+    written = disk.read_bytes()
+    answered = 1
+    for number, client in enumerate(clients[:-1]):
+        try:
+            assert client.chunk().error == 0
+        except (Disconnected, OSError):
+            continue
+        answered += 1
+        assert written[number * BLOCK :][:BLOCK] == content(number, 0)
+    assert answered > 1
+    for client in clients:
+        client.close()
