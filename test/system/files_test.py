@@ -19,6 +19,7 @@ from support.nbd_client import (
     FUA,
     NO_HOLE,
 )
+from support.parallel import run_all
 
 MODES = ["auto", "off"]
 
@@ -202,6 +203,56 @@ def test_no_space_on_a_real_file_system_is_enospc(serve, tmp_path, root_only):
             assert errors == {0, ENOSPC}
             client.error(CMD_FLUSH)
         running.stop()
+
+
+def test_a_disk_that_fills_up_under_clients_loses_nothing_and_goes_on(
+    serve, tmp_path, root_only, direct_io
+):
+    """Eight clients fill their parts of an image that the file system has no room for."""
+    backing = images.make_sparse_image(tmp_path / "ext4.img", 32 << 20)
+    images.command("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", backing)
+    part, unit = 8 << 20, 256 << 10
+    with images.mounted("ext4", backing, tmp_path / "small", "loop") as folder:
+        path = images.make_sparse_image(folder / "disk.img", 8 * part)
+        ballast = images.make_image(folder / "ballast", 8 << 20)
+        running = serve("--direct-io", direct_io, path)
+        written, failed = {}, set()
+
+        def write(client, offset, generation):
+            data = images.random_bytes(unit, offset + generation)
+            error = client.error(CMD_WRITE, offset, unit, 0, data)
+            assert error in (0, ENOSPC)
+            if error == 0:
+                written[offset] = data
+                assert client.read(offset, unit) == data
+            return error
+
+        def fill(number):
+            def run():
+                with running.client() as client:
+                    for offset in range(number * part, (number + 1) * part, unit):
+                        if write(client, offset, 1):
+                            failed.add(offset)
+                        elif offset % 3 == 0:
+                            assert write(client, offset, 2) == 0  # it has its room already
+
+            return run
+
+        run_all([fill(number) for number in range(8)])
+        assert len(written) > 20 and len(failed) > 20
+        running.wait_for_log("No space left")
+        ballast.unlink()
+        with running.client() as client:
+            retried = [write(client, offset, 3) for offset in sorted(failed)]
+            assert 0 in retried
+            client.flush()
+            for offset, data in written.items():
+                assert client.read(offset, unit) == data
+        running.stop()
+        with path.open("rb") as file:
+            for offset, data in written.items():
+                file.seek(offset)
+                assert file.read(unit) == data, offset
 
 
 def test_read_only_serves_a_file_that_cannot_be_written(serve, image):

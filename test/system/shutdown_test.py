@@ -9,6 +9,7 @@ import pytest
 from support import images
 from support.nbd_client import CMD_READ, CMD_WRITE, Client, Disconnected
 from support.server import is_listening
+from support.writers import BLOCK, BLOCKS, check_content, start_writers, wait_for_end
 
 pytestmark = pytest.mark.workers
 
@@ -55,6 +56,17 @@ def test_requests_in_flight_are_answered_and_their_writes_are_there(serve, image
         for index, cookie in enumerate(cookies):
             if cookie in acknowledged:
                 assert content[index * 16384 :][:16384] == bytes([index]) * 16384
+
+
+@pytest.mark.parametrize("direct_io", ["auto", "off"])
+def test_every_write_that_was_acknowledged_under_load_is_there(serve, tmp_path, direct_io):
+    path = images.make_sparse_image(tmp_path / "disk.img", BLOCK * BLOCKS)
+    server = serve("--direct-io", direct_io, path, listen="tcp")
+    writers = start_writers(server, 8)
+    server.signal(signal.SIGTERM)
+    server.wait(0)
+    wait_for_end(writers)
+    check_content(path.read_bytes(), writers)
 
 
 def test_a_request_that_was_received_is_answered_whole(serve, image):
