@@ -170,6 +170,23 @@ ExportConfig export_of(const std::string& argument, const ServeFlags& flags) {
   return config;
 }
 
+// Of the command line, what is wrong and where help is.
+std::string describe(const CLI::App* app, const CLI::Error& error) {
+  while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
+  auto what = std::string(error.what());
+  const auto commands = app->get_subcommands([](const CLI::App*) { return true; });
+  if (error.get_name() == "RequiredError" && !commands.empty()) {
+    auto names = std::vector<std::string>{};
+    for (const auto* const command : commands) names.push_back(command->get_name());
+    const auto words = app->remaining(true);
+    what = fmt::format("{}; there are {}",
+                       words.empty() ? "a command is missing"
+                                     : fmt::format("\"{}\" is not a command", words.front()),
+                       fmt::join(names, ", "));
+  }
+  return fmt::format("loopnbd: {}\nRun with --help for more information.\n", what);
+}
+
 Config config_of(const ServeFlags& flags) {
   auto config = flags.config_path.empty() ? Config{} : read_config(flags.config_path);
   if (!flags.listen.empty()) config.listen = flags.listen;
@@ -198,6 +215,7 @@ Command parse_command_line(int argc, const char* const* argv) {
       "loopnbd serves disk images and block devices over NBD, with direct asynchronous I/O.");
   app.set_version_flag("--version", fmt::format("loopnbd {}", version));
   app.require_subcommand(1);
+  app.failure_message(describe);
   auto flags = ServeFlags{};
   auto* const serve = app.add_subcommand("serve", "Serve files until SIGTERM or SIGINT");
   add_serve(*serve, flags);

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <charconv>
+#include <cstring>
+#include <fstream>
 #include <limits>
 #include <set>
 #include <utility>
@@ -208,8 +211,12 @@ engine::DirectIo parse_direct_io(std::string_view text) {
 
 Config read_config(const std::string& path) {
   auto table = toml::table{};
+  auto file = std::ifstream(path);
+  if (!file)
+    throw ConfigError(
+        fmt::format("cannot read the configuration {}: {}", path, std::strerror(errno)));
   try {
-    table = toml::parse_file(path);
+    table = toml::parse(file, path);
   } catch (const toml::parse_error& error) {
     const auto line = error.source().begin.line;
     throw ConfigError(

@@ -93,7 +93,9 @@ std::optional<std::int64_t> KeyFileSection::number(std::string_view key) const {
 
 std::vector<KeyFileSection> read_key_file(const std::string& path) {
   auto file = std::ifstream(path);
-  if (!file) throw ConfigError(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  if (!file)
+    throw ConfigError(fmt::format("cannot read the configuration of nbd-server {}: {}", path,
+                                  std::strerror(errno)));
   auto sections = std::vector<KeyFileSection>{};
   auto* current = static_cast<KeyFileSection*>(nullptr);
   auto number = std::size_t{0};

@@ -52,10 +52,10 @@ Limits derive_limits(const Config& config, std::uint32_t processors,
   limits.memory = static_cast<std::size_t>(memory);
   limits.memory_per_worker = limits.memory / limits.workers;
   if (limits.memory_per_worker < memory_min_per_worker)
-    throw ConfigError(
-        fmt::format("memory = {} bytes is too little for {} workers: each needs at least {} MiB; "
-                    "raise the memory or lower the workers",
-                    memory, limits.workers, memory_min_per_worker >> 20));
+    throw ConfigError(fmt::format(
+        "memory = {} bytes is too little for {} worker{}: each needs at least {} MiB; "
+        "raise the memory or lower the workers",
+        memory, limits.workers, limits.workers == 1 ? "" : "s", memory_min_per_worker >> 20));
   if (memory > memory_max)
     throw ConfigError(fmt::format(
         "memory = {} bytes is more than {} GiB: it is for data in flight only, of which "

@@ -88,6 +88,21 @@ std::string name_of(int fd) {
   return format_address(storage);
 }
 
+std::string_view remedy_for_bind(int error) {
+  switch (error) {
+    case EADDRINUSE:
+      return "another server is there: choose another address or end that server";
+    case EACCES:
+      return "ports below 1024 and some folders need privileges: choose another";
+    case EADDRNOTAVAIL:
+      return "no interface of this machine has it: `ip address` shows those there are";
+    case ENOENT:
+      return "make the folder first";
+    default:
+      return "";
+  }
+}
+
 UniqueFd bound_socket(int family, const sockaddr* where, socklen_t length, std::string_view address,
                       const char* private_path = nullptr) {
   auto socket = UniqueFd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -97,10 +112,7 @@ UniqueFd bound_socket(int family, const sockaddr* where, socklen_t length, std::
   // So that the wildcard of IPv6 and that of IPv4 can both be listened on.
   if (family == AF_INET6) ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   if (::bind(socket.get(), where, length) != 0)
-    fail(address, "bind", errno,
-         errno == EADDRINUSE ? "another server is there: choose another address or end that server"
-         : errno == EACCES   ? "ports below 1024 and some folders need privileges: choose another"
-                             : "");
+    fail(address, "bind", errno, remedy_for_bind(errno));
   // Before anybody can connect.
   if (private_path != nullptr && ::chmod(private_path, S_IRUSR | S_IWUSR) != 0)
     fail(address, "chmod", errno, "");

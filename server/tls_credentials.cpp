@@ -120,7 +120,9 @@ std::string take_tls_error() {
 
 std::map<std::string, std::vector<unsigned char>, std::less<>> read_keys(const std::string& path) {
   auto file = std::ifstream(path);
-  if (!file) throw ConfigError(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  if (!file)
+    throw ConfigError(fmt::format("TLS: cannot read the pre-shared keys {}: {}; psktool makes them",
+                                  path, std::strerror(errno)));
   auto keys = std::map<std::string, std::vector<unsigned char>, std::less<>>{};
   auto line = std::string{};
   for (auto number = 1; std::getline(file, line); ++number) {

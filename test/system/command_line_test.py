@@ -46,23 +46,26 @@ def test_version_is_the_name_and_three_numbers():
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "arguments, words",
     [
-        (),
-        ("frobnicate",),
-        ("serve", "--frobnicate"),
-        ("serve", "--workers", "none", "disk.img"),
-        ("serve", "--workers", "0", "disk.img"),
-        ("serve", "--direct-io", "perhaps", "disk.img"),
-        ("serve", "--log-level", "loud", "disk.img"),
-        ("check-config",),
-        ("serve", "--max-connections", "0", "disk.img"),
+        ((), "a command is missing; there are serve, check-config,"),
+        (("frobnicate",), '"frobnicate" is not a command; there are serve,'),
+        (("ctl",), "a command is missing; there are status, connections,"),
+        (("ctl", "frobnicate"), '"frobnicate" is not a command; there are status,'),
+        (("ctl", "resize"), "EXPORT"),
+        (("serve", "--frobnicate"), "--frobnicate"),
+        (("serve", "--workers", "none", "disk.img"), "none"),
+        (("serve", "--workers", "0", "disk.img"), "--workers"),
+        (("serve", "--direct-io", "perhaps", "disk.img"), "auto,on,off"),
+        (("serve", "--log-level", "loud", "disk.img"), "debug"),
+        (("check-config",), "FILE"),
+        (("serve", "--max-connections", "0", "disk.img"), "--max-connections"),
     ],
 )
-def test_wrong_usage_is_told_on_stderr_and_ends_with_status_2(arguments, image):
+def test_wrong_usage_is_told_on_stderr_and_ends_with_status_2(arguments, words, image):
     result = server.run(*arguments, cwd=image.parent)
     assert result.returncode == USAGE_ERROR, result
-    assert result.stderr.strip(), "no word of what is wrong"
+    assert result.stderr.startswith("loopnbd: ") and words in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize(
@@ -86,9 +89,11 @@ def test_wrong_usage_is_told_on_stderr_and_ends_with_status_2(arguments, image):
         (("serve", "disk.img", "--listen", "unix:"), ["unix:"]),
         (
             ("serve", "disk.img", "--listen", "unix:/missing/folder/socket"),
-            ["/missing/folder/socket"],
+            ["/missing/folder/socket", "make the folder"],
         ),
         (("serve", "disk.img", "--listen", "unix:/" + "x" * 200), ["x" * 200]),
+        (("serve", "disk.img", "--listen", "192.0.2.1:10809"), ["no interface of this machine"]),
+        (("serve", "--tls-psk-file", "keys.psk", "disk.img"), ["keys.psk", "No such file"]),
         (("serve", "--stdio", "--listen", "127.0.0.1:0", "disk.img"), ["--stdio"]),
     ],
 )
