@@ -160,6 +160,23 @@ def test_what_the_manifests_refer_to_is_there(manifests):
                     assert container[probe]["httpGet"]["port"] in ports
 
 
+def test_the_server_is_drained_before_it_is_stopped(manifests):
+    for stateful_set in [m for m in manifests if m["kind"] == "StatefulSet"]:
+        pod = stateful_set["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        command = container["lifecycle"]["preStop"]["exec"]["command"]
+        assert command == ["/usr/bin/loopnbd", "ctl", "drain"]
+        (configuration,) = [m for m in manifests if m["kind"] == "ConfigMap"]
+        told = tomllib.loads(configuration["data"]["loopnbd.toml"])["control"]["socket"]
+        assert f"={told}\n" in server.run("ctl", "--help").stdout, "not the default of ctl"
+        (mount,) = [m for m in container["volumeMounts"] if told.startswith(m["mountPath"] + "/")]
+        assert not mount.get("readOnly")
+        (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+        assert "emptyDir" in volume
+        # drain_deadline of server/limits.h, and as much again for the last sync.
+        assert pod["terminationGracePeriodSeconds"] >= 40
+
+
 def test_services_budgets_and_policies_select_the_pods(manifests):
     for stateful_set in [m for m in manifests if m["kind"] == "StatefulSet"]:
         labels = stateful_set["spec"]["template"]["metadata"]["labels"]

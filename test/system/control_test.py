@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import signal
 import stat
 import threading
 
@@ -221,6 +222,25 @@ def test_drain_ends_the_server_as_sigterm_does(serve, control, image):
         assert client.is_closed()
     assert "ended" in server.wait()
     assert image.read_bytes()[:100] == b"e" * 100
+
+
+def test_a_sigterm_after_drain_does_not_cut_it_short(serve, control, tmp_path):
+    """As Kubernetes does it: preStop, and then the signal, while a client takes its time."""
+    big = images.make_image(tmp_path / "big.img", 8 * MIB)
+    server = serve("--control", control.path, big)
+    with server.client() as client:
+        client.leave_replies_unread()
+        control.text("drain")
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("Terminated: finishing what is in flight")
+        replies = 0
+        try:
+            while client.chunk().error == 0:
+                replies += 1
+        except Disconnected as closed:
+            assert str(closed).startswith("after 0 "), "a reply was cut short"
+        assert replies > 0
+        server.wait(0)
 
 
 def test_the_log_level_changes_while_it_runs(serve, control, image):
