@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -11,6 +13,19 @@
 
 namespace server {
 namespace {
+
+// The limits of all clients of a FILE.
+struct RateFlag {
+  const char* name;
+  std::uint64_t RateLimits::*rate;
+  const char* what;
+};
+constexpr auto rate_flags = std::array{
+    RateFlag{"--read-iops", &RateLimits::read_iops, "READs of a FILE in a second; default: all"},
+    RateFlag{"--write-iops", &RateLimits::write_iops, "Its WRITEs, TRIMs and WRITE_ZEROES"},
+    RateFlag{"--read-bytes", &RateLimits::read_bytes, "Bytes read of a FILE in a second (K, M, G)"},
+    RateFlag{"--write-bytes", &RateLimits::write_bytes, "Bytes written to it (K, M, G)"},
+};
 
 // What stands behind `loopnbd serve`, as text where the program parses it itself.
 struct ServeFlags {
@@ -39,11 +54,31 @@ struct ServeFlags {
   std::vector<std::string> allow;
   std::vector<std::string> read_only_for;
   std::uint32_t writers_max = 0;
+  std::string description;
+  std::array<std::string, rate_flags.size()> rates;  // in the order of rate_flags
+  std::optional<double> burst_seconds;
   std::optional<std::string> log_format;
   std::optional<std::uint32_t> slow_request_ms;
   std::optional<std::string> http;
   std::vector<std::string> files;
 };
+
+void add_limits(CLI::App& app, ServeFlags& flags) {
+  for (auto index = std::size_t{0}; index < rate_flags.size(); ++index)
+    app.add_option(rate_flags[index].name, flags.rates[index], rate_flags[index].what);
+  app.add_option("--burst-seconds", flags.burst_seconds,
+                 "How much of that may be used at once; default: 0.1")
+      ->check(CLI::Range(0.0, burst_seconds_max));
+}
+
+RateLimits limits_of(const ServeFlags& flags) {
+  auto limits = RateLimits{};
+  for (auto index = std::size_t{0}; index < rate_flags.size(); ++index)
+    if (const auto& rate = flags.rates[index]; !rate.empty())
+      limits.*rate_flags[index].rate = parse_size(rate);
+  if (flags.burst_seconds) limits.burst_seconds = *flags.burst_seconds;
+  return limits;
+}
 
 void add_serve(CLI::App& app, ServeFlags& flags) {
   app.add_option("FILE", flags.files,
@@ -56,6 +91,7 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
          "HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT; may be given several times. Default: "
          "127.0.0.1:10809, or the sockets that systemd passes")
       ->allow_extra_args(false);
+  app.add_option("--description", flags.description, "What clients are told about the FILEs");
   app.add_flag("--read-only", flags.read_only, "Refuse writes to the FILEs");
   app.add_option("--offset", flags.offset,
                  "Where the export begins in each FILE, in bytes (K, M, G, T)");
@@ -167,6 +203,8 @@ ExportConfig export_of(const std::string& argument, const ServeFlags& flags) {
   for (const auto& text : flags.read_only_for)
     config.access.read_only_for.push_back(parse_client_pattern(text));
   config.writers_max = flags.writers_max;
+  config.description = flags.description;
+  config.limits = limits_of(flags);
   return config;
 }
 
@@ -219,6 +257,7 @@ Command parse_command_line(int argc, const char* const* argv) {
   auto flags = ServeFlags{};
   auto* const serve = app.add_subcommand("serve", "Serve files until SIGTERM or SIGINT");
   add_serve(*serve, flags);
+  add_limits(*serve, flags);
   add_security(*serve, flags);
   auto check = CheckConfig{};
   auto* const check_config =

@@ -266,6 +266,7 @@ void validate(const Config& config) {
   auto paths_by_name = std::set<std::string_view>{};
   for (const auto& entry : config.exports) {
     check_name(entry.name);
+    check_text("a description", entry.description);
     if (!paths_by_name.insert(entry.name).second)
       throw ConfigError(entry.at_place(
           "name",

@@ -1,8 +1,11 @@
 """The command line: help, version, and what is refused before anything listens."""
 
+import time
+
 import pytest
 
 from support import images, server
+from support.control import Control
 
 USAGE_ERROR = 2
 
@@ -84,6 +87,8 @@ def test_wrong_usage_is_told_on_stderr_and_ends_with_status_2(arguments, words, 
         (("serve", "disk.img", "./disk.img"), ["disk.img", "NAME=FILE"]),
         (("serve", "a=disk.img", "a=disk.img"), ["two", "a"]),
         (("serve", "=disk.img"), ["NAME=FILE"]),
+        (("serve", "disk.img", "--read-iops", "many"), ["many"]),
+        (("serve", "disk.img", "--description", "x" * 5000), ["description"]),
         (("serve", "disk.img", "--listen", "nonsense"), ["nonsense"]),
         (("serve", "disk.img", "--listen", "127.0.0.1:99999"), ["99999"]),
         (("serve", "disk.img", "--listen", "unix:"), ["unix:"]),
@@ -124,6 +129,31 @@ def test_the_start_says_name_size_mode_and_how_to_attach(serve, image):
     assert f":{running.address[1]}" in log
     for client in ("nbd-client", "nbd://", "qemu"):
         assert client in log, f"no ready-made command for {client}"
+
+
+def test_limits_and_description_are_flags_of_the_names_that_the_configuration_has(
+    serve, image, tmp_path
+):
+    control = Control(tmp_path / "control.sock")
+    server = serve(
+        *("--read-iops", "5000", "--write-iops", "30", "--read-bytes", "2M"),
+        *("--write-bytes", "100M", "--burst-seconds", "0.2", "--description", "a few words"),
+        *("--control", control.path, image),
+    )
+    exported = control.export("disk.img")
+    assert exported["limits"] == {
+        "read_iops": 5000,
+        "write_iops": 30,
+        "read_bytes": 2 << 20,
+        "write_bytes": 100 << 20,
+        "burst_seconds": 0.2,
+    }
+    assert exported["description"] == "a few words"
+    with server.client() as client:
+        begin = time.monotonic()
+        for index in range(16):
+            client.write(index * 512, b"x" * 512)
+        assert time.monotonic() - begin > 0.2  # 6 at once, and then 30 a second
 
 
 def test_the_name_of_a_file_is_its_base_name_unless_another_is_given(serve, tmp_path):
