@@ -36,6 +36,8 @@ def test_the_package_has_everything_in_its_place(deb):
         "/usr/share/zsh/vendor-completions/_loopnbd",
         "/usr/share/fish/vendor_completions.d/loopnbd.fish",
         "/usr/share/doc/loopnbd/examples/loopnbd.toml",
+        "/usr/share/doc/loopnbd/examples/loopnbd.json",
+        "/usr/share/doc/loopnbd/MIGRATION.md.gz",
         "/usr/share/doc/loopnbd/copyright",
     ):
         assert f".{path}\n" in listing, f"no {path} in\n{listing}"
