@@ -43,6 +43,18 @@ std::string setup_failure(std::size_t depth_max, int error) {
 
 }  // namespace
 
+// Lives inside its Io until it runs.
+class AioQueue::Submission final : public BlockingPool::Job {
+ public:
+  Submission(AioQueue& queue_of_io, Io& io_to_submit) noexcept
+      : queue(&queue_of_io), io(&io_to_submit) {}
+
+  void run() noexcept override { queue->submit_on_pool_thread(*io); }
+
+  AioQueue* queue;
+  Io* io;
+};
+
 HarvestBy default_harvest() noexcept {
 #if defined(__SANITIZE_THREAD__)
   return HarvestBy::system_call;
@@ -65,6 +77,7 @@ AioQueue::Context::~Context() { ::io_destroy(context_); }
 AioQueue::AioQueue(BackingFile& file, BlockingPool& pool, std::size_t depth_max,
                    HarvestBy harvest_by)
     : file_(file),
+      pool_(pool),
       depth_max_(depth_max),
       context_(depth_max),
       lane_(file, pool, wakeup_),
@@ -114,26 +127,52 @@ void AioQueue::dispatch(Io& io) noexcept {
   if (flush && file_.has_tail()) return lane_.start(io);
   if (!flush && (!transfer || file_.in_tail(io.offset))) return lane_.start(io);
   // Certain to be refused with RWF_NOWAIT, and without it io_submit might wait for the device.
-  if (transfer && nowait_ && io.length > file_.traits().nowait_length_max) return lane_.start(io);
+  if (transfer && nowait_ && io.length > file_.traits().nowait_length_max)
+    return submit_from_pool(io);
   prepare(io);
 }
 
 void AioQueue::prepare(Io& io) noexcept {
-  auto& block = IoAccess::emplace<iocb>(io);
+  batch_.push_back(&IoAccess::emplace<iocb>(io, make_iocb(io, nowait_)));
+}
+
+iocb AioQueue::make_iocb(Io& io, bool nowait) const noexcept {
+  iocb block{};  // the kernel wants the fields that a sync does not use to be zero
   block.data = &io;
   block.aio_fildes = file_.fd_for(0);
   ::io_set_eventfd(&block, wakeup_.get());
   if (io.operation == Operation::flush) {
-    block.aio_lio_opcode = IO_CMD_FDSYNC;  // the kernel wants all other fields to be zero
-  } else {
-    const bool write = io.operation == Operation::write;
-    block.aio_lio_opcode = write ? IO_CMD_PWRITE : IO_CMD_PREAD;
-    block.u.c.buf = io.buffer;
-    block.u.c.nbytes = io.length;
-    block.u.c.offset = static_cast<long long>(file_.file_offset(io.offset));
-    block.aio_rw_flags = (nowait_ ? RWF_NOWAIT : 0) | (write && io.fua ? RWF_DSYNC : 0);
+    block.aio_lio_opcode = IO_CMD_FDSYNC;
+    return block;
   }
-  batch_.push_back(&block);
+  const bool write = io.operation == Operation::write;
+  block.aio_lio_opcode = write ? IO_CMD_PWRITE : IO_CMD_PREAD;
+  block.u.c.buf = io.buffer;
+  block.u.c.nbytes = io.length;
+  block.u.c.offset = static_cast<long long>(file_.file_offset(io.offset));
+  block.aio_rw_flags = (nowait ? RWF_NOWAIT : 0) | (write && io.fua ? RWF_DSYNC : 0);
+  return block;
+}
+
+// For what io_submit might block on: locks of the inode, the allocation of blocks, a device without
+// a free request. It does so for the submission only, so that no thread of the pool, and no lock
+// of a file system that has to allocate, is held while the device works.
+void AioQueue::submit_from_pool(Io& io) noexcept {
+  // File systems that allocate late may say in a sync that there is no space. The lane knows.
+  if (io.fua) return lane_.start(io);
+  ++in_kernel_;
+  pool_.run(IoAccess::emplace<Submission>(io, *this, io));
+}
+
+void AioQueue::submit_on_pool_thread(Io& io) noexcept {
+  iocb block = make_iocb(io, false);
+  std::array<iocb*, 1> batch{&block};
+  const auto context = context_.get();
+  submissions_.fetch_add(1, std::memory_order_release);
+  // Once taken, it may complete, and the queue be destroyed, before this returns.
+  if (::io_submit(context, batch.size(), batch.data()) == 1) return;
+  refusals_.fetch_add(1, std::memory_order_relaxed);
+  lane_.start(io);  // which meets the same error, or none
 }
 
 // The kernel has not taken it: -EAGAIN for want of memory, -EOPNOTSUPP for a flag, or an error of
@@ -162,7 +201,7 @@ std::size_t AioQueue::harvest_ring() noexcept {
   std::size_t count = 0;
   io_event event;
   while (ring_->pop(event)) {
-    count += settle(*static_cast<Io*>(event.data), static_cast<std::int64_t>(event.res)) ? 1U : 0U;
+    count += settle(event) ? 1U : 0U;
   }
   return count;
 }
@@ -176,31 +215,37 @@ std::size_t AioQueue::harvest_system_call() noexcept {
     if (got == -EINTR) continue;
     if (got <= 0) break;
     for (const auto& event : std::span(events).first(static_cast<std::size_t>(got)))
-      count +=
-          settle(*static_cast<Io*>(event.data), static_cast<std::int64_t>(event.res)) ? 1U : 0U;
+      count += settle(event) ? 1U : 0U;
   }
   return count;
 }
 
 std::size_t AioQueue::harvest_finished() noexcept {
   std::size_t count = 0;
-  for (auto list = lane_.take_finished(); Io* const io = list.pop_front(); ++count)
-    complete(*io, BlockingLane::result(*io));
+  auto from_lane = lane_.take_finished();
+  if (!from_lane.empty()) in_kernel_ -= refusals_.exchange(0, std::memory_order_relaxed);
+  for (; Io* const io = from_lane.pop_front(); ++count) complete(*io, BlockingLane::result(*io));
   for (auto list = std::exchange(finished_, IoList()); Io* const io = list.pop_front(); ++count)
     complete(*io, IoAccess::get<std::int64_t>(*io));
   return count;
 }
 
 // The kernel is done with it; false when the pool goes on with it.
-bool AioQueue::settle(Io& io, std::int64_t result) noexcept {
+bool AioQueue::settle(const io_event& event) noexcept {
   --in_kernel_;
-  if (io.operation != Operation::flush) return settle_transfer(io, result);
+  auto& io = *static_cast<Io*>(event.data);
+  const auto result = static_cast<std::int64_t>(event.res);
+  if (io.operation != Operation::flush) {
+    const bool from_pool = event.obj != IoAccess::memory(io);
+    if (from_pool) submissions_.load(std::memory_order_acquire);
+    return settle_transfer(io, result, from_pool);
+  }
   // A failure that came between by another way sticks, too.
   complete(io, result < 0 ? file_.note_sync_failure(static_cast<int>(result)) : file_.sync_error());
   return true;
 }
 
-bool AioQueue::settle_transfer(Io& io, std::int64_t result) noexcept {
+bool AioQueue::settle_transfer(Io& io, std::int64_t result, bool from_pool) noexcept {
   if (result == static_cast<std::int64_t>(io.length)) {
     complete(io, io.fua && file_.sync_error() != 0 ? file_.sync_error() : result);
     return true;
@@ -210,7 +255,10 @@ bool AioQueue::settle_transfer(Io& io, std::int64_t result) noexcept {
     // Would have blocked. Holes, pages in the cache, a fallocate under way, no free request of the
     // device: all of that is the pool's business. Nothing has been acknowledged, so that writing it
     // again does no harm.
-    lane_.start(io);
+    if (from_pool)
+      lane_.start(io);
+    else
+      submit_from_pool(io);
     return false;
   }
   if (result >= 0) {

@@ -1,6 +1,7 @@
 // Direct I/O by libaio: a flush() is one io_submit for the batch, completions are read from the
-// mapped ring. What io_submit would block on (RWF_NOWAIT says so), what libaio cannot do
-// (fallocate, SEEK_HOLE) and what is cut short goes by way of the BlockingPool.
+// mapped ring. What io_submit would block on (RWF_NOWAIT says so) is submitted by the
+// BlockingPool; what libaio cannot do (fallocate, SEEK_HOLE) and what is cut short is carried out
+// there.
 //
 // Below FileTraits::aligned_size every read and write has offset, length and memory aligned to the
 // block size and does not reach beyond it; the AligningQueue above sees to that. In the tail any
@@ -9,6 +10,7 @@
 
 #include <libaio.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -60,18 +62,24 @@ class AioQueue final : public IoQueue {
     io_context_t context_ = nullptr;
   };
 
+  class Submission;
+
   void dispatch(Io& io) noexcept;
   void prepare(Io& io) noexcept;
+  iocb make_iocb(Io& io, bool nowait) const noexcept;
+  void submit_from_pool(Io& io) noexcept;
+  void submit_on_pool_thread(Io& io) noexcept;
   void refuse(Io& io, int error) noexcept;
   void finish_later(Io& io, std::int64_t result) noexcept;
-  bool settle(Io& io, std::int64_t result) noexcept;
-  bool settle_transfer(Io& io, std::int64_t result) noexcept;
+  bool settle(const io_event& event) noexcept;
+  bool settle_transfer(Io& io, std::int64_t result, bool from_pool) noexcept;
   void complete(Io& io, std::int64_t result) noexcept;
   std::size_t harvest_ring() noexcept;
   std::size_t harvest_system_call() noexcept;
   std::size_t harvest_finished() noexcept;
 
   BackingFile& file_;
+  BlockingPool& pool_;
   const std::size_t depth_max_;
   const EventFd wakeup_;
   const Context context_;
@@ -83,7 +91,11 @@ class AioQueue final : public IoQueue {
   std::vector<iocb*>
       batch_;        // prepared, not taken by the kernel yet; with in_kernel_ at most depth_max_
   IoList finished_;  // have a result without the kernel's help
-  std::size_t in_kernel_ = 0;
+  std::size_t in_kernel_ = 0;  // with those that the pool submits
+
+  // Written by threads of the pool.
+  std::atomic<std::uint64_t> submissions_{0};  // what they did before one happens before its end
+  std::atomic<std::size_t> refusals_{0};       // not in the kernel after all
   std::size_t in_flight_ = 0;
 };
 

@@ -25,6 +25,9 @@ class IoAccess {
     return *::new (io.kernel_block_.data()) T(std::forward<Arguments>(arguments)...);
   }
 
+  // Where emplace() puts it.
+  static const void* memory(const Io& io) noexcept { return io.kernel_block_.data(); }
+
   // The T that the present owner made with emplace().
   template <class T>
   static T& get(Io& io) noexcept {

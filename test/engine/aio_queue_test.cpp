@@ -114,6 +114,31 @@ TEST_CASE("writes are exact wherever the file has holes, space set aside, or cac
   CHECK(file.size() == 4 * mib);
 }
 
+TEST_CASE("many writes into holes and reads beside them are exact, by either way of harvesting") {
+  const auto harvest_by = GENERATE(HarvestBy::ring, HarvestBy::system_call);
+  constexpr std::size_t count = 256;
+  Subject subject(count * 2 * block, 16, harvest_by);
+  // The even blocks are holes that are written, the odd ones holes that are read.
+  std::deque<Transfer> transfers;
+  for (std::size_t i = 0; i < 2 * count; ++i) {
+    auto& transfer =
+        transfers.emplace_back(i % 2 == 0 ? Operation::write : Operation::read, i * block, block);
+    if (i % 2 == 0) std::ranges::copy(pattern(i, block), transfer.memory.bytes());
+    subject.queue.submit(transfer.io);
+  }
+  REQUIRE(drive(subject.queue, [&] { return subject.queue.in_flight() == 0; }));
+  const auto content = subject.opened.temporary.read(0, count * 2 * block);
+  for (std::size_t i = 0; i < 2 * count; ++i) {
+    CAPTURE(i);
+    CHECK(transfers[i].io.completions() == 1);
+    CHECK(transfers[i].io.result() == static_cast<std::int64_t>(block));
+    const auto expected = i % 2 == 0 ? pattern(i, block) : std::vector<std::byte>(block);
+    CHECK(std::equal(expected.begin(), expected.end(), transfers[i].memory.bytes()));
+    CHECK(std::equal(expected.begin(), expected.end(),
+                     content.begin() + static_cast<std::ptrdiff_t>(i * block)));
+  }
+}
+
 TEST_CASE("in the tail reads and writes are exact at any alignment and never lengthen the file") {
   constexpr std::uint64_t size = 3 * block + 777;
   Subject subject(size);

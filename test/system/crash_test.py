@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from support import images
+from support import images, tracing
 from support.server import WAIT_SECONDS
 from support.writers import BLOCK, BLOCKS, check_content, start_writers, wait_for_end
 
@@ -86,28 +86,11 @@ def test_flush_and_fua_ask_the_kernel_for_durability_before_the_reply(
     trace = tmp_path / "trace"
     with server.client() as client:
         client.write(0, b"a" * 4096)
-        tracer = images.subprocess.Popen(
-            [
-                "strace",
-                "-f",
-                "-o",
-                trace,
-                "-p",
-                str(server.pid),
-                "-e",
-                "trace=io_submit,fdatasync,fsync,sync_file_range,pwritev2,sendmsg,writev,write",
-            ],
-            stderr=images.subprocess.PIPE,
-            text=True,
-        )
-        assert "attached" in tracer.stderr.readline()
-        try:
+        durability = ("io_submit", "fdatasync", "fsync", "sync_file_range", "pwritev2")
+        with tracing.system_calls(server, trace, *durability, "sendmsg", "writev", "write"):
             if kind == "flush":
                 client.flush()
             else:
                 client.write(0, b"b" * 4096, 1)
-        finally:
-            tracer.terminate()
-            tracer.wait(WAIT_SECONDS)
     calls = trace.read_text()
     assert re.search(expected, calls), calls

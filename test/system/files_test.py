@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from support import images, nbd_client, server
+from support import images, nbd_client, server, tracing
 from support.nbd_client import (
     CMD_FLUSH,
     CMD_READ,
@@ -50,6 +50,24 @@ def test_the_exact_size_of_the_file_is_exported_and_kept(serve, tmp_path, direct
         assert client.error(CMD_WRITE, size, 1, 0, b"x") == ENOSPC
         client.flush()
     assert path.stat().st_size == size
+
+
+def test_no_thread_waits_for_the_disk_when_a_write_into_a_hole_has_to_allocate(serve, tmp_path):
+    path = images.make_sparse_image(tmp_path / "sparse.img", 4 * images.MIB)
+    running = serve("--direct-io", "on", path)
+    trace = tmp_path / "trace"
+    blocks = [images.random_bytes(4096, seed) for seed in range(32)]
+    with running.client() as client:
+        with tracing.system_calls(running, trace, "io_submit", "pwrite64", "pwritev2", "pread64"):
+            for index, block in enumerate(blocks):
+                client.write(index * 65536, block)
+                assert client.read(index * 65536, 65536) == block + bytes(61440)
+        client.flush()
+    calls = trace.read_text()
+    assert calls.count("io_submit(") >= 64
+    assert "pwrite" not in calls, calls
+    for index, block in enumerate(blocks):
+        assert path.read_bytes()[index * 65536 :][:4096] == block
 
 
 def test_an_empty_file_is_refused_with_what_to_do(tmp_path):
