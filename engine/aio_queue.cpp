@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <cerrno>
@@ -19,6 +20,9 @@ namespace engine {
 namespace {
 
 constexpr std::size_t events_at_once = 64;
+// A device begins with the first of them while the next are being submitted: one that is given a
+// whole batch has stood still until then.
+constexpr std::size_t submitted_at_once = 8;
 
 std::string sysctl_value(const char* path) {
   std::ifstream file(path);
@@ -100,7 +104,7 @@ void AioQueue::flush() noexcept {
 
   std::size_t done = 0;
   while (done < batch_.size()) {
-    const auto count = static_cast<long>(batch_.size() - done);
+    const auto count = static_cast<long>(std::min(batch_.size() - done, submitted_at_once));
     const int taken = ::io_submit(context_.get(), count, &batch_[done]);
     if (taken > 0) {
       done += static_cast<std::size_t>(taken);

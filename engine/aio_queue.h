@@ -1,5 +1,5 @@
-// Direct I/O by libaio: a flush() is one io_submit for the batch, completions are read from the
-// mapped ring. What io_submit would block on (RWF_NOWAIT says so) is submitted by the
+// Direct I/O by libaio: a flush() is an io_submit for a few operations each, completions are read
+// from the mapped ring. What io_submit would block on (RWF_NOWAIT says so) is submitted by the
 // BlockingPool; what libaio cannot do (fallocate, SEEK_HOLE) and what is cut short is carried out
 // there.
 //

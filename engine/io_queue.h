@@ -3,7 +3,7 @@
 // blocks on the device.
 //
 //     queue.submit(io);   // for each of a batch
-//     queue.flush();      // one system call
+//     queue.flush();      // a system call for several of them
 //     queue.harvest();    // runs Io::complete() for what is done
 #pragma once
 
