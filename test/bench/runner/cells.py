@@ -9,6 +9,7 @@ BUFFERED = "buffered"
 LOOP = "loop"
 LATENCY = "latency"
 DISK = "disk"
+NEW_IMAGE = "new-image"
 
 SECTIONS = {
     TABLE: "The rows of the short table",
@@ -18,6 +19,7 @@ SECTIONS = {
     LOOP: "The loop driver's measurements",
     LATENCY: "Latency of 4 KiB reads under load",
     DISK: "A real disk against fio on the bare file",
+    NEW_IMAGE: "A new image, which is one hole, on a real disk",
 }
 
 # Under load: of 20 requests beside the measured ones 16 write 1 MiB, 1 trims 1 GiB and 3 flush. The
@@ -44,6 +46,7 @@ class Cell:
     memory_limit_mib: int = 0  # of a cgroup for the server
     loaded: bool = False  # LOAD_MIX runs on another connection
     whole: bool = False  # once over the image instead of for a time
+    emptied: bool = False  # disk: the image is one hole before; the cells after it get no contents
     warm: bool = False  # disk: the image is in the page cache before
     servers: tuple = ()  # only these; empty: all that can
 
@@ -193,5 +196,36 @@ def disk():
     ]
 
 
+def new_image():
+    """A FLUSH at the end belongs to the time, so that a cache does not count as a disk."""
+    return [
+        Cell(
+            NEW_IMAGE,
+            f"{block_size}-{label('write', pattern)}-{depth}-new",
+            "write",
+            pattern,
+            block_size,
+            depth,
+            medium="disk",
+            whole=True,
+            emptied=True,
+        )
+        for block_size, pattern, depth in (
+            ("64k", "sequential", 8),
+            ("64k", "random", 32),
+            ("1M", "sequential", 4),
+        )
+    ]
+
+
 def all_cells():
-    return table() + matrix() + connections() + buffered() + loop() + latency() + disk()
+    return (
+        table()
+        + matrix()
+        + connections()
+        + buffered()
+        + loop()
+        + latency()
+        + disk()
+        + new_image()
+    )

@@ -1,6 +1,7 @@
 """Does the cells: prepares, starts a server, loads it, and takes the samples around the load."""
 
 import contextlib
+import os
 import statistics
 import subprocess
 
@@ -51,9 +52,12 @@ class Bench:
         )
 
     def prepare(self, cell):
-        """The same page cache for each server: cold, or all of the image."""
+        """The same image and page cache for each server."""
         if not cell.is_disk:
             return
+        if cell.emptied:
+            os.truncate(self.images[cell.medium], 0)
+            os.truncate(self.images[cell.medium], self.image_size)
         if cell.warm:
             with open(self.images[cell.medium], "rb", buffering=0) as image:
                 buffer = bytearray(4 << 20)
