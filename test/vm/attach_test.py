@@ -8,6 +8,8 @@ from rig import guest
 
 MIB = 1 << 20
 
+pytestmark = pytest.mark.shared_guest
+
 
 @pytest.fixture(scope="module", name="machine")
 def guest_with_files():

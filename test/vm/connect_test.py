@@ -10,6 +10,8 @@ from support import images
 HOST = network.HOST_ADDRESS
 SIZE = 8 * images.MIB
 
+pytestmark = pytest.mark.shared_guest
+
 
 @pytest.fixture(scope="module")
 def machine(net):

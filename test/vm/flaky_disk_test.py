@@ -12,6 +12,8 @@ from support.nbd_client import EIO, FUA
 MODES = ["on", "off"]
 PORTS = dict(zip(MODES, (10809, 10810)))  # of the servers, by their --direct-io
 
+pytestmark = pytest.mark.shared_guest
+
 
 @pytest.fixture(scope="module", name="machine")
 def guest_with_flaky_disk(net):
