@@ -43,7 +43,8 @@ class Guest:
     """`kernel` is "uml" (User-mode Linux: one processor, fast with data) or "qemu" (emulated:
     any number of processors, fast with system calls). `disk` is a file to be its second disk,
     otherwise that is an empty one of `disk_mib`; the guest's scripts know it as $DISK. `script`
-    is what it runs before it powers itself off; without one it does what run() says.
+    is what it runs before it powers itself off; without one it does what run() says. With
+    `systemd` it does so as a service, and systemctl powers it off.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Guest:
         disk_mib=1024,
         script=None,
         files=(),
+        programs=None,
+        systemd=False,
         life_seconds=LIFE_SECONDS,
     ):
         if kernel == "uml" and processors != 1:
@@ -63,7 +66,7 @@ class Guest:
         image = root.folder()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="loopnbd-guest-"))
         self.host = self.folder / "host"  # what the guest has as /host
-        job.fill(self.host, script or root.VM / "agent", files)
+        job.fill(self.host, script or root.VM / "agent", files, programs)
         self._disk = disk or self.folder / "disk.img"
         if not disk:
             with open(self._disk, "wb") as file:
@@ -73,7 +76,9 @@ class Guest:
         self._console_text = b""
         self._control, theirs = socket.socketpair()
         make = {"uml": self._uml, "qemu": self._qemu}[kernel]
-        command = make(image, theirs.fileno(), processors, memory_mib, net)
+        words = ["under=systemd"] if systemd else []
+        words += [f"ip4={network.GUEST_ADDRESS}"] if net else []
+        command = make(image, theirs.fileno(), processors, memory_mib, net, words)
         self.process = subprocess.Popen(
             self._contained(command, memory_mib, net, life_seconds),
             stdin=subprocess.DEVNULL,
@@ -110,18 +115,17 @@ class Guest:
         for line in self.process.stdout:
             self._console_text += line
 
-    def _uml(self, image, control, _processors, memory_mib, net):
+    def _uml(self, image, control, _processors, memory_mib, net, words):
         command = ["linux.uml", f"mem={memory_mib}M", f"umid={self.folder.name}"]
         command += [f"ubda={self.folder}/root.cow,{image}/root.img", f"ubdb={self._disk}"]
         command += ["root=/dev/ubda", "rootfstype=ext4", "rw", "init=/sbin/guest-init"]
         command += ["con=null", "con0=null,fd:1", f"con1=fd:{control}", "ssl=null"]
-        command += ["quiet", "loglevel=5", "panic=1", f"job={self.host}"]
+        command += ["quiet", "loglevel=5", "panic=1", f"job={self.host}", *words]
         if net:
             command += [f"vec0:transport=tap,ifname={network.DEVICE},depth=128,gro=1"]
-            command += [f"ip4={network.GUEST_ADDRESS}"]
         return command
 
-    def _qemu(self, image, control, processors, memory_mib, net):
+    def _qemu(self, image, control, processors, memory_mib, net, words):
         with tarfile.open(self.folder / "job.tar", "w") as archive:
             archive.add(self.host, ".")
         # no_timer_check: on a busy machine the emulated timer is too late for the kernel's taste.
@@ -145,14 +149,12 @@ class Guest:
         if net:
             tap = f"tap,id=net,ifname={network.DEVICE},script=no,downscript=no"
             command += ["-netdev", tap, "-device", "virtio-net-pci,netdev=net"]
-            line += f" ip4={network.GUEST_ADDRESS} net.ifnames=0"
-        return [*map(str, command), "-append", line]
+            line += " net.ifnames=0"
+        return [*map(str, command), "-append", " ".join([line, *words])]
 
     def run(self, script, timeout=60, check=True):
         """Runs a script of bash; its failure is the test's, with all it has said."""
-        self._number += 1
-        text = base64.b64encode(f"{script}\n".encode()).decode()
-        self._control.sendall(f"{self._number} {text}\n".encode())
+        self.tell(script)
         number, status, *outputs = self._receive(timeout, script).split()
         assert int(number) == self._number, f"answer {number} to request {self._number}"
         result = Result(int(status), *(_decoded(output) for output in outputs))
@@ -160,6 +162,12 @@ class Guest:
             told = f"{result.stdout}{result.stderr}"
             raise GuestFailed(f"status {result.status} of\n{script}\n{told}\n{self.console()}")
         return result
+
+    def tell(self, script):
+        """The same, and the guest ends before it can answer."""
+        self._number += 1
+        text = base64.b64encode(f"{script}\n".encode()).decode()
+        self._control.sendall(f"{self._number} {text}\n".encode())
 
     def stdout(self, script, timeout=60):
         return self.run(script, timeout).stdout.strip()

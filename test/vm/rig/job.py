@@ -17,17 +17,20 @@ def binary():
     return os.environ.get("LOOPNBD", str(root.ROOT / "build" / "release" / "loopnbd"))
 
 
-def fill(folder, script, files=()):
-    """Lays out `folder` for a guest that runs `script`; `files` are copied to /host/files."""
+def fill(folder, script, files=(), programs=None):
+    """Lays out `folder` for a guest that runs `script`; `files` are copied to /host/files, the
+    `programs` of this machine, {name: path}, come into its PATH beside loopnbd.
+    """
     for name in ("bin", "lib", "files", "out"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    program = binary()
-    if not os.access(program, os.X_OK):
-        raise RuntimeError(f"there is no {program}: build the release preset, or set LOOPNBD")
-    # Debug information is most of it, and each guest reads it.
-    subprocess.run(["strip", "-o", folder / "bin" / "loopnbd", program], check=True, timeout=60)
-    for library in _libraries(program):
-        shutil.copy(library, folder / "lib")
+    under_test = binary()
+    if not os.access(under_test, os.X_OK):
+        raise RuntimeError(f"there is no {under_test}: build the release preset, or set LOOPNBD")
+    for name, program in {"loopnbd": under_test, **(programs or {})}.items():
+        # Debug information is most of ours, and each guest reads it.
+        subprocess.run(["strip", "-o", folder / "bin" / name, program], check=True, timeout=60)
+        for library in _libraries(program):
+            shutil.copy(library, folder / "lib")
     for name in ("guest-main", "agent"):
         shutil.copy(root.VM / name, folder)
     shutil.copy(script, folder / "run")
