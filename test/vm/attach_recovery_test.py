@@ -27,12 +27,19 @@ ERRORS = "I/O error|aborted journal|Remounting filesystem read-only|XFS.*(error|
 def write_and_verify(disturbance):
     """A script: round after round of fio on /mnt/disk, and a `disturbance` meanwhile, which may
     wait for more (rounds NUMBER) and for a request without a reply (in_flight). At least one whole
-    round follows it.
+    round follows it. Beside it the same blocks are written again and again: what was written last
+    must stay, and no older write come after it.
     """
     return f"""
         rm -f /tmp/enough && echo >/tmp/done
         while [[ ! -e /tmp/enough ]]; do {FIO} || exit; echo >>/tmp/done; done &
         writer=$!
+        while [[ ! -e /tmp/enough ]]; do
+          yes $((++generation)) | head -c 16384 >/tmp/newest
+          dd if=/tmp/newest of=/mnt/disk/newest bs=4k conv=notrunc oflag=direct status=none || exit
+          sleep 0.5
+        done &
+        overwriter=$!
         rounds() {{
           local goal=$(($(wc -l </tmp/done) + $1))
           until (($(wc -l </tmp/done) >= goal)); do kill -0 $writer; sleep 0.1; done
@@ -50,7 +57,9 @@ def write_and_verify(disturbance):
         rounds 2
         touch /tmp/enough
         wait $writer
+        wait $overwriter
         echo 3 >/proc/sys/vm/drop_caches
+        cmp /tmp/newest /mnt/disk/newest
         sha256sum --quiet -c /tmp/sum"""
 
 
