@@ -198,6 +198,7 @@ def test_a_device_of_another_program_is_left_alone(machine):
         nbd-client -unix /tmp/socket -N a /dev/nbd0 >/dev/null""")
     told = refused(machine, "loopnbd attach --device /dev/nbd0 /srv/b")
     assert "in use by another program" in told
+    assert "is locked" in refused(machine, "loopnbd attach /srv/a")
     assert machine.stdout("loopnbd attach /srv/b") == "/dev/nbd1"
     machine.run("loopnbd detach /dev/nbd1; nbd-client -d /dev/nbd0; kill $(cat /tmp/pid)")
     machine.run("while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.1; done")
