@@ -8,7 +8,7 @@ import pytest
 from rig import guest
 
 # Writes that are read back and compared while they go on; the checksums are per 4 KiB.
-FIO = """fio --name=verified --directory=/mnt/disk --size=2M --rw=randwrite --bs=4k --iodepth=8 \
+FIO = """fio --name=verified --directory=/mnt/disk --size=1M --rw=randwrite --bs=4k --iodepth=8 \
     --direct=1 --ioengine=libaio --verify=crc32c --verify_backlog=64 --verify_fatal=1 \
     --fallocate=none --fsync=32 --output=/tmp/fio.log"""
 
