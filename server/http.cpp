@@ -96,10 +96,11 @@ Response page() {
 bool is_name_of_others(std::string_view host) {
   const auto colon = host.rfind(':');
   const auto in_brackets = host.starts_with('[');
-  if (colon != host.npos && !(in_brackets && host.ends_with(']'))) host = host.substr(0, colon);
+  if (colon != std::string_view::npos && !(in_brackets && host.ends_with(']')))
+    host = host.substr(0, colon);
   if (in_brackets || host.empty() || host == "localhost" || host.ends_with(".localhost"))
     return false;
-  return host.find_first_not_of("0123456789.") != host.npos;
+  return host.find_first_not_of("0123456789.") != std::string_view::npos;
 }
 
 Response refuse_host() {

@@ -1,5 +1,4 @@
-"""packaging/MIGRATION.md: the commands of other servers and ours that stand side by side do the same.
-"""
+"""packaging/MIGRATION.md: commands of other servers and ours side by side do the same."""
 
 import contextlib
 import re
