@@ -93,27 +93,31 @@ TEST_CASE("reads beyond the end of a file that shrank fail, once with a line for
 }
 
 TEST_CASE("long ranges are cut into bounded pieces, at the sectors of a block device") {
-  auto traits = traits_of("a disk", 1ULL << 40);
-  traits.sector_size = 4096;
-  traits.window_offset = 512;
-  const BackingFile file({}, {}, traits, [](std::string_view) {});
   struct Case {
     std::uint64_t offset, length;
     bool written;
-    std::uint64_t piece;
+    std::uint64_t piece, device_piece;
   };
   const std::uint64_t mib = 1U << 20;
-  for (const auto& [offset, length, written, piece] : std::vector<Case>{
-           {0, 100, false, 100},
-           {0, 1ULL << 32, false, 3584},  // from 512 in the file to its next sector
-           {3584, 1ULL << 32, false, 128 * mib},
-           {3584, 1ULL << 32, true, 8 * mib},
-           {3584, 4096 + 100, false, 4096},
-           {3584, 4096, false, 4096},
-           {3584, 100, false, 100},
+  for (const auto& [offset, length, written, piece, device_piece] : std::vector<Case>{
+           {0, 100, false, 100, 100},
+           {0, 1ULL << 32, false, 3584, 3584},  // from 512 in the file to its next sector
+           {3584, 1ULL << 32, false, 8 * mib - 4096, 128 * mib - 4096},
+           {8 * mib - 512, 1ULL << 32, false, 8 * mib, 120 * mib},
+           {3584, 1ULL << 32, true, 8 * mib - 4096, 8 * mib - 4096},
+           {3584, 4096 + 100, false, 4096, 4096},
+           {3584, 4096, false, 4096, 4096},
+           {3584, 100, false, 100, 100},
        }) {
-    CAPTURE(offset, length, written);
-    CHECK(file.piece_length(offset, length, written) == piece);
+    for (const bool block_device : {false, true}) {
+      CAPTURE(offset, length, written, block_device);
+      auto traits = traits_of("a disk", 1ULL << 40);
+      traits.sector_size = 4096;
+      traits.window_offset = 512;
+      traits.block_device = block_device;
+      const BackingFile file({}, {}, traits, [](std::string_view) {});
+      CHECK(file.piece_length(offset, length, written) == (block_device ? device_piece : piece));
+    }
   }
 }
 
