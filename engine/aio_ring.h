@@ -22,6 +22,13 @@ class AioRing {
            header_->header_length == sizeof(Header) && header_->count > 0;
   }
 
+  bool empty() const noexcept {
+    const std::atomic_ref shared_head(header_->head);
+    const std::atomic_ref shared_tail(header_->tail);
+    return shared_head.load(std::memory_order_relaxed) ==
+           shared_tail.load(std::memory_order_acquire);
+  }
+
   // Takes the oldest event; false when there is none.
   bool pop(io_event& event) noexcept {
     // Only this thread moves head. The kernel writes the events before it moves tail, hence
