@@ -23,6 +23,8 @@ constexpr std::size_t events_at_once = 64;
 // A device begins with the first of them while the next are being submitted: one that is given a
 // whole batch has stood still until then.
 constexpr std::size_t submitted_at_once = 8;
+// With more, client and server are both busy anyway, and what that costs is not earned again.
+constexpr std::size_t answered_early_max = 32;
 
 std::string sysctl_value(const char* path) {
   std::ifstream file(path);
@@ -102,6 +104,7 @@ void AioQueue::flush() noexcept {
   while (in_kernel_ + batch_.size() < depth_max_ && !waiting_.empty())
     dispatch(*waiting_.pop_front());
 
+  const bool answer_early = ring_ && batch_.size() <= answered_early_max;
   std::size_t done = 0;
   while (done < batch_.size()) {
     const auto count = static_cast<long>(std::min(batch_.size() - done, submitted_at_once));
@@ -111,7 +114,7 @@ void AioQueue::flush() noexcept {
       in_kernel_ += static_cast<std::size_t>(taken);
       // Done already: their replies go out first, so that the client works meanwhile. harvest()
       // goes on here, and these are what it is woken for.
-      if (ring_ && !ring_->empty()) break;
+      if (answer_early && !ring_->empty()) break;
       continue;
     }
     // No room: completions make some, and harvest() goes on here.
@@ -258,14 +261,15 @@ bool AioQueue::settle_transfer(Io& io, std::int64_t result, bool from_pool) noex
     return true;
   }
   if (result == -EAGAIN || result == -EOPNOTSUPP) {
-    if (result == -EOPNOTSUPP) nowait_ = false;
-    // Would have blocked. Holes, pages in the cache, a fallocate under way, no free request of the
-    // device: all of that is the pool's business. Nothing has been acknowledged, so that writing it
-    // again does no harm.
-    if (from_pool)
-      lane_.start(io);
-    else
+    // Nothing has been acknowledged, so that writing it again does no harm.
+    if (from_pool) {
+      lane_.start(io);  // RWF_NOWAIT had no part in it: the lane meets the same error, or none
+    } else {
+      if (result == -EOPNOTSUPP) nowait_ = false;
+      // Would have blocked. Holes, pages in the cache, a fallocate under way, no free request of
+      // the device: all of that is the pool's business.
       submit_from_pool(io);
+    }
     return false;
   }
   if (result >= 0) {

@@ -81,7 +81,7 @@ TEST_CASE("more operations than the kernel may hold are all done, by either way 
   }
 }
 
-TEST_CASE("of a batch that completes while it is submitted the first can be answered early") {
+TEST_CASE("of a small batch that completes while it is submitted the first are answered early") {
   OpenedFile opened(64 * block, true, engine::test::memory_folder());
   if (!opened.is_direct || engine::default_harvest() != HarvestBy::ring) {
     WARN("skipped: no direct I/O in memory here, or no look at the ring");
@@ -90,13 +90,14 @@ TEST_CASE("of a batch that completes while it is submitted the first can be answ
   BlockingPool pool(1);
   AioQueue queue(opened.file, pool, 64);
   opened.temporary.write(0, pattern(1, 64 * block));
+  const std::size_t count = GENERATE(32U, 64U);
   std::deque<Transfer> reads;
-  for (std::size_t i = 0; i < 64; ++i)
+  for (std::size_t i = 0; i < count; ++i)
     queue.submit(reads.emplace_back(Operation::read, i * block, block).io);
   queue.flush();
   const auto first = queue.harvest();
   CHECK(first > 0);
-  CHECK(first < 64);
+  CHECK((first < count) == (count == 32));
   REQUIRE(drive(queue, [&] { return queue.in_flight() == 0; }));
   for (const auto& read : reads) CHECK(read.io.result() == static_cast<std::int64_t>(block));
 }
