@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "server/access.h"
 #include "server/exposition.h"
 #include "server/log.h"
 #include "server/status_json.h"
@@ -42,11 +43,11 @@ asio::generic::stream_protocol protocol_of(int socket) {
 }
 
 // Such a connection does not leave this machine.
-bool is_loopback(const std::optional<IpAddress>& client) {
-  constexpr auto ip6_loopback =
-      std::array<std::uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-  if (!client) return false;
-  return client->is_ip4 ? client->bytes[0] == 127 : client->bytes == ip6_loopback;
+bool is_on_loopback(const ClientIdentity& client) {
+  static const auto loopback =
+      std::array{parse_client_pattern("127.0.0.0/8"), parse_client_pattern("::1")};
+  return std::ranges::any_of(loopback,
+                             [&](const auto& pattern) { return matches(pattern, client); });
 }
 
 Response text(http::status status, std::string body) {
@@ -244,7 +245,7 @@ HttpServer::HttpServer(asio::io_context& io_context, std::vector<ListeningSocket
   for (auto& socket : sockets)
     listeners_.push_back(std::make_unique<Listener>(
         io_context, std::move(socket), [this](UniqueFd client, const ClientIdentity& identity) {
-          accept(std::move(client), is_loopback(identity.address));
+          accept(std::move(client), is_on_loopback(identity));
         }));
 }
 
