@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <array>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,19 +13,6 @@
 
 namespace server {
 namespace {
-
-// The limits of all clients of a FILE.
-struct RateFlag {
-  const char* name;
-  std::uint64_t RateLimits::*rate;
-  const char* what;
-};
-constexpr auto rate_flags = std::array{
-    RateFlag{"--read-iops", &RateLimits::read_iops, "READs of a FILE in a second; default: all"},
-    RateFlag{"--write-iops", &RateLimits::write_iops, "Its WRITEs, TRIMs and WRITE_ZEROES"},
-    RateFlag{"--read-bytes", &RateLimits::read_bytes, "Bytes read of a FILE in a second (K, M, G)"},
-    RateFlag{"--write-bytes", &RateLimits::write_bytes, "Bytes written to it (K, M, G)"},
-};
 
 // What stands behind `loopnbd serve`, as text where the program parses it itself.
 struct ServeFlags {
@@ -55,7 +42,7 @@ struct ServeFlags {
   std::vector<std::string> read_only_for;
   std::uint32_t writers_max = 0;
   std::string description;
-  std::array<std::string, rate_flags.size()> rates;  // in the order of rate_flags
+  std::map<std::string, std::string> rates;  // by their names
   std::optional<double> burst_seconds;
   std::optional<std::string> log_format;
   std::optional<std::uint32_t> slow_request_ms;
@@ -64,8 +51,9 @@ struct ServeFlags {
 };
 
 void add_limits(CLI::App& app, ServeFlags& flags) {
-  for (auto index = std::size_t{0}; index < rate_flags.size(); ++index)
-    app.add_option(rate_flags[index].name, flags.rates[index], rate_flags[index].what);
+  for (const auto& rate : rates)
+    app.add_option(rate.flag, flags.rates[rate.name],
+                   fmt::format("{}, of each FILE; default: no limit", rate.what));
   app.add_option("--burst-seconds", flags.burst_seconds,
                  "How much of that may be used at once; default: 0.1")
       ->check(CLI::Range(0.0, burst_seconds_max));
@@ -73,9 +61,9 @@ void add_limits(CLI::App& app, ServeFlags& flags) {
 
 RateLimits limits_of(const ServeFlags& flags) {
   auto limits = RateLimits{};
-  for (auto index = std::size_t{0}; index < rate_flags.size(); ++index)
-    if (const auto& rate = flags.rates[index]; !rate.empty())
-      limits.*rate_flags[index].rate = parse_size(rate);
+  for (const auto& rate : rates)
+    if (const auto& text = flags.rates.at(rate.name); !text.empty())
+      limits.*rate.value = parse_size(text);
   if (flags.burst_seconds) limits.burst_seconds = *flags.burst_seconds;
   return limits;
 }

@@ -63,10 +63,7 @@ RateLimits read_limits(TableReader& parent, std::string_view key, const std::str
     parent.fail(*node, key,
                 "expected a table such as { read_iops = 5000, write_bytes = \"100M\" }");
   auto reader = TableReader(*table, path, fmt::format("{}.", key));
-  limits.read_iops = take_rate(reader, "read_iops");
-  limits.write_iops = take_rate(reader, "write_iops");
-  limits.read_bytes = take_rate(reader, "read_bytes");
-  limits.write_bytes = take_rate(reader, "write_bytes");
+  for (const auto& rate : rates) limits.*rate.value = take_rate(reader, rate.name);
   if (const auto* const burst = reader.take("burst_seconds")) {
     const auto seconds = burst->value<double>();
     if (!seconds || !(*seconds >= 0) || *seconds > burst_seconds_max)

@@ -70,22 +70,16 @@ Awaitable<json::object> resume(Server& server, ControlRequest request) {
 std::string describe(const RateLimits& limits) {
   if (!limits.any()) return "none";
   auto texts = std::vector<std::string>{};
-  const auto add = [&](std::string_view key, std::uint64_t rate) {
-    if (rate != 0) texts.push_back(fmt::format("{} = {}", key, rate));
-  };
-  add("read_iops", limits.read_iops);
-  add("write_iops", limits.write_iops);
-  add("read_bytes", limits.read_bytes);
-  add("write_bytes", limits.write_bytes);
+  for (const auto& rate : rates)
+    if (limits.*rate.value != 0)
+      texts.push_back(fmt::format("{} = {}", rate.name, limits.*rate.value));
   return fmt::format("{}, burst_seconds = {}", fmt::join(texts, ", "), limits.burst_seconds);
 }
 
 // What is not named stays as it is; 0 takes a limit away.
 void change(ControlRequest& request, RateLimits& limits) {
-  limits.read_iops = request.take_number("read_iops").value_or(limits.read_iops);
-  limits.write_iops = request.take_number("write_iops").value_or(limits.write_iops);
-  limits.read_bytes = request.take_number("read_bytes").value_or(limits.read_bytes);
-  limits.write_bytes = request.take_number("write_bytes").value_or(limits.write_bytes);
+  for (const auto& rate : rates)
+    limits.*rate.value = request.take_number(rate.name).value_or(limits.*rate.value);
   limits.burst_seconds = request.take_real("burst_seconds").value_or(limits.burst_seconds);
   if (!(limits.burst_seconds >= 0 && limits.burst_seconds <= burst_seconds_max))
     throw ControlError(fmt::format("burst_seconds is a number from 0 to {}", burst_seconds_max));

@@ -178,18 +178,13 @@ void add_limit(CLI::App& app, const std::shared_ptr<Flags>& flags) {
         if (filled.burst_seconds) filled.arguments["burst_seconds"] = *filled.burst_seconds;
       });
   limit->add_flag("--per-client", flags->per_client, "Of each client address, not of all together");
-  const auto add_rate = [&](const char* flag, const char* key, const char* what) {
+  for (const auto& rate : rates)
     limit->add_option_function<std::string>(
-        flag,
-        [weak = std::weak_ptr(flags), key](const std::string& rate) {
-          weak.lock()->rates[key] = rate;
+        rate.flag,
+        [weak = std::weak_ptr(flags), name = rate.name](const std::string& text) {
+          weak.lock()->rates[name] = text;
         },
-        what);
-  };
-  add_rate("--read-iops", "read_iops", "Requests a second");
-  add_rate("--write-iops", "write_iops", "Requests a second");
-  add_rate("--read-bytes", "read_bytes", "Bytes a second (K, M, G)");
-  add_rate("--write-bytes", "write_bytes", "Bytes a second (K, M, G)");
+        rate.what);
   limit->add_option("--burst-seconds", flags->burst_seconds,
                     "How much of it may be used at once; default: 0.1");
 }

@@ -4,6 +4,7 @@
 // charged, so that connections share fairly. Time is an input.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -26,6 +27,22 @@ struct RateLimits {
 
   bool any() const noexcept { return (read_iops | write_iops | read_bytes | write_bytes) != 0; }
   bool operator==(const RateLimits&) const = default;
+};
+
+// The rates of RateLimits, as configuration, command line, control socket and status name them.
+struct Rate {
+  const char* name;
+  const char* flag;
+  std::uint64_t RateLimits::*value;
+  const char* what;
+};
+inline constexpr auto rates = std::array{
+    Rate{"read_iops", "--read-iops", &RateLimits::read_iops, "READs a second"},
+    Rate{"write_iops", "--write-iops", &RateLimits::write_iops,
+         "WRITEs, TRIMs and WRITE_ZEROES a second"},
+    Rate{"read_bytes", "--read-bytes", &RateLimits::read_bytes, "Bytes read a second (K, M, G)"},
+    Rate{"write_bytes", "--write-bytes", &RateLimits::write_bytes,
+         "Bytes written a second (K, M, G)"},
 };
 
 class TokenBucket {

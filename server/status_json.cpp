@@ -40,11 +40,10 @@ json::object object_of(const CommandStatus& command) {
 }
 
 json::object object_of(const RateLimits& limits) {
-  return {{"read_iops", limits.read_iops},
-          {"write_iops", limits.write_iops},
-          {"read_bytes", limits.read_bytes},
-          {"write_bytes", limits.write_bytes},
-          {"burst_seconds", limits.burst_seconds}};
+  auto object = json::object{};
+  for (const auto& rate : rates) object[rate.name] = limits.*rate.value;
+  object["burst_seconds"] = limits.burst_seconds;
+  return object;
 }
 
 json::object object_of(const ExportStatus& target) {
