@@ -12,9 +12,6 @@
 namespace server {
 namespace {
 
-// Less is cheaper to copy than to receive apart.
-constexpr std::size_t direct_payload_min = 32U << 10;  // bytes
-
 proto::RequestRules rules_of(const proto::Negotiated& negotiated) {
   auto rules = proto::RequestRules{};
   rules.export_size = negotiated.export_description.size;
@@ -178,7 +175,7 @@ ssize_t Connection::receive_once() noexcept {
       auto room = received_.room();
       // Behind a long payload comes, as a rule, the header of the next: its payload, too, belongs
       // where it is to be written from, without a copy.
-      if (filling_ != nullptr && filling_->length >= direct_payload_min)
+      if (filling_ != nullptr && filling_->length >= ReceiveBuffer::long_payload_min)
         room = room.first(proto::request_size(rules_.header_style));
       room = room.first(receivable(room.size()));
       vectors[count++] = {.iov_base = room.data(), .iov_len = room.size()};

@@ -4,6 +4,7 @@
 // remainder_.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstring>
@@ -16,6 +17,9 @@ namespace server {
 
 class ReceiveBuffer {
  public:
+  // What is shorter is cheaper to copy out of here than to receive apart.
+  static constexpr std::size_t long_payload_min = 32U << 10;  // bytes
+
   std::span<const std::byte> unconsumed() const noexcept {
     return {(memory_ ? memory_.memory() : remainder_.data()) + begin_, end_ - begin_};
   }
@@ -26,7 +30,7 @@ class ReceiveBuffer {
   // of others.
   bool make_room(engine::BufferPool& pool, std::size_t held) noexcept {
     if (!memory_) {
-      memory_ = pool.take(size_wanted, engine::buffer_size_min, held);
+      memory_ = pool.take(size_wanted_, engine::buffer_size_min, held);
       if (!memory_) return false;
       std::memcpy(memory_.memory(), remainder_.data() + begin_, end_ - begin_);
     } else if (begin_ > 0) {
@@ -39,7 +43,13 @@ class ReceiveBuffer {
   std::span<std::byte> room() const noexcept {
     return {memory_.memory() + end_, memory_.size() - end_};
   }
-  void received(std::size_t count) noexcept { end_ += count; }
+  void received(std::size_t count) noexcept {
+    if (count == room().size()) size_wanted_ = std::min(2 * size_wanted_, size_max);
+    end_ += count;
+  }
+
+  // For who sends long payloads: what of them finds no room here is received where it belongs.
+  void stay_small() noexcept { size_wanted_ = engine::buffer_size_min; }
 
   // Gives the buffer back when no more than the beginning of a header is in it.
   void release_if_possible() noexcept {
@@ -53,9 +63,10 @@ class ReceiveBuffer {
   std::size_t held() const noexcept { return memory_.size(); }  // bytes of the pool
 
  private:
-  static constexpr std::size_t size_wanted = 64U << 10;
+  static constexpr std::size_t size_max = 256U << 10;  // bytes
 
   engine::BufferPool::Buffer memory_;
+  std::size_t size_wanted_ = 64U << 10;  // bytes; more for who fills it
   std::array<std::byte, proto::request_size_max> remainder_{};
   std::size_t begin_ = 0;  // of the unconsumed bytes, wherever they are
   std::size_t end_ = 0;

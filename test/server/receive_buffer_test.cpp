@@ -1,6 +1,8 @@
 #include "server/receive_buffer.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <vector>
 
 #include "test_client.h"
 
@@ -49,6 +51,27 @@ TEST_CASE("there is room again after everything has been consumed") {
     buffer.consume(3000);
   }
   CHECK(taken(buffer).empty());
+}
+
+TEST_CASE("who fills the buffer gets a larger one, within bounds") {
+  auto pool = engine::BufferPool(4 * engine::buffer_size_max);
+  auto buffer = ReceiveBuffer();
+  auto sizes = std::vector<std::size_t>();
+  for (auto round = 0; round < 10; ++round) {
+    REQUIRE(buffer.make_room(pool, 0));
+    const auto size = buffer.room().size();
+    sizes.push_back(size);
+    buffer.received(round % 2 == 0 ? size - 1 : size);
+    buffer.consume(buffer.unconsumed().size());
+    buffer.release_if_possible();
+  }
+  CHECK(sizes[1] == sizes[0]);
+  CHECK(sizes[2] == 2 * sizes[0]);
+  CHECK(std::ranges::is_sorted(sizes));
+  CHECK(sizes.back() == 256U << 10);
+  buffer.stay_small();
+  REQUIRE(buffer.make_room(pool, 0));
+  CHECK(buffer.room().size() == engine::buffer_size_min);
 }
 
 TEST_CASE("without a free buffer there is no room") {
