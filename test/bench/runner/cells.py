@@ -28,7 +28,7 @@ LOAD_MIX = "write:1M:16,trim:1G:1,flush:0:3"
 LOAD_RATE = 100  # requests per second
 
 BUFFERED_SERVERS = ("loopnbd-buffered", "nbdkit", "nbd-server")
-DISK_SERVERS = ("loopnbd", "fio-file", "loop-direct")
+DISK_SERVERS = ("loopnbd", "bare", "fio-file", "loop-direct")
 
 
 @dataclasses.dataclass(frozen=True)

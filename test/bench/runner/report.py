@@ -4,6 +4,8 @@ from runner import cells as catalogue
 from runner import measure
 
 OURS = ("loopnbd", "loopnbd-buffered", "loopnbd-busy-poll")
+# The measure of the design; nobody would serve a disk with it.
+BARE = "bare"
 
 
 def good(result):
@@ -33,7 +35,7 @@ def peers(results):
     return {
         name: result
         for name, result in results.items()
-        if name not in OURS and name not in measure.FIO_SERVERS and good(result)
+        if name not in (*OURS, BARE, *measure.FIO_SERVERS) and good(result)
     }
 
 
@@ -144,17 +146,68 @@ def find(rows, cell_name, server):
     return None
 
 
-def disk_verdict(rows):
-    """Ours as a fraction of fio on the bare file, and against the loop driver."""
+def quotient(results, mine, others, key="iops"):
+    """How many times as much one server has as another; nothing when one of them has no result."""
+    if not (good(results.get(mine)) and good(results.get(others))):
+        return ""
+    return f"{results[mine][key] / max(results[others][key], 0.01):.2f}"
+
+
+def table_verdict(rows):
+    """What the product adds to the costs of its design, and how fast that could be at best."""
     lines = []
     for cell, results in rows:
-        ours, bare, loop = (results.get(name) for name in catalogue.DISK_SERVERS)
-        if not (good(ours) and good(bare)):
+        others = peers(results)
+        if not (good(results.get(BARE)) and good(results.get("loopnbd")) and others):
             continue
-        against_loop = f"{ours['iops'] / loop['iops']:.2f}" if good(loop) else ""
-        lines.append([cell.name, f"{ours['iops'] / bare['iops']:.2f}", against_loop])
+        fastest = max(others, key=lambda name: others[name]["iops"])
+        lines.append(
+            [
+                cell.name,
+                quotient(results, "loopnbd", BARE),
+                quotient(results, "loopnbd", BARE, "server_cpu_us"),
+                quotient(results, BARE, fastest),
+                quotient(results, "loopnbd", fastest),
+            ]
+        )
     return (
-        table(["work", "ours : fio on the bare file", "ours : direct loop device"], lines)
+        table(
+            [
+                "work",
+                "speed, ours : bare",
+                "CPU, ours : bare",
+                "bare : best peer",
+                "ours : best peer",
+            ],
+            lines,
+        )
+        if lines
+        else ""
+    )
+
+
+def disk_verdict(rows):
+    """Ours, and the design's, as a fraction of fio on the bare file; and the loop driver."""
+    lines = [
+        [
+            cell.name,
+            quotient(results, "loopnbd", "fio-file"),
+            quotient(results, BARE, "fio-file"),
+            quotient(results, "loopnbd", "loop-direct"),
+        ]
+        for cell, results in rows
+        if good(results.get("fio-file"))
+    ]
+    return (
+        table(
+            [
+                "work",
+                "ours : fio on the bare file",
+                "bare : fio on the bare file",
+                "ours : direct loop device",
+            ],
+            lines,
+        )
         if lines
         else ""
     )
@@ -222,6 +275,7 @@ def loop_verdict(rows):
 
 
 VERDICTS = {
+    catalogue.TABLE: table_verdict,
     catalogue.DISK: disk_verdict,
     catalogue.CONNECTIONS: connections_verdict,
     catalogue.LOOP: loop_verdict,

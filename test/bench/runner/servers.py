@@ -230,12 +230,21 @@ def qemu_nbd(name, aio):
     return Server(name, "qemu-nbd", command)
 
 
-def all_servers(binary):
-    """In the order of the report's columns."""
+def bare(binary):
+    """What the design costs without the product; Unix sockets only."""
+    return Server(
+        "bare", binary, lambda endpoint, image: [str(image), str(endpoint.socket_path)]
+    )
+
+
+def all_servers(folder):
+    """In the order of the report's columns; `folder` holds the programs that were built."""
+    binary = folder / "loopnbd"
     return [
         loopnbd("loopnbd", binary, "on"),
         loopnbd("loopnbd-buffered", binary, "off"),
         loopnbd("loopnbd-busy-poll", binary, "on", "--busy-poll-us", "20"),
+        bare(folder / "loopnbd_bare_server"),
         nbdkit("nbdkit"),
         nbdkit("nbdkit-nocache", "cache=none"),
         qemu_nbd("qemu-native", "native"),
