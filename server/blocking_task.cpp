@@ -12,14 +12,15 @@ struct Task final : engine::BlockingPool::Job, std::enable_shared_from_this<Task
       : io_context(context), work(std::move(function)), over(context, Timer::time_point::max()) {}
 
   void run() noexcept override {
-    const auto self = std::exchange(myself, nullptr);
+    auto self = std::exchange(myself, nullptr);
     try {
       work();
     } catch (...) {
       failure = std::current_exception();
     }
     work = nullptr;
-    asio::post(io_context, [self] {
+    // All of it belongs to the thread of io_context from now on, what was thrown with it.
+    asio::post(io_context, [self = std::move(self)] {
       self->done = true;
       self->over.cancel();
     });
