@@ -8,6 +8,7 @@ from support import images, nbd_client
 from support.configuration import Configuration, export
 from support.nbd_client import OPT_GO, REP_ERR_UNKNOWN, go_payload
 from support.parallel import run_all
+from support.server import WAIT_SECONDS
 from support.watching import Watched
 
 MIB = images.MIB
@@ -175,12 +176,14 @@ def test_32_connections_write_with_verification_while_the_configuration_is_repla
     )
     region = 2 * MIB // 16
     stop = threading.Event()
+    connected = threading.Barrier(33, timeout=WAIT_SECONDS)
 
     def writer(number):
         def run():
             name = "ab"[number % 2]
             begin = number // 2 * region
             with server.client(name) as client:
+                connected.wait()
                 generation = 0
                 while not stop.is_set() or generation < 3:
                     data = bytes([(number + generation) % 251]) * 5000
@@ -193,6 +196,7 @@ def test_32_connections_write_with_verification_while_the_configuration_is_repla
 
     def replacer():
         try:
+            connected.wait()  # afterwards there may be no "b" to connect to
             for number in range(12):
                 exports = [export("a", a, description=f"number {number}"), export("b", b)]
                 if number % 3 == 0:
