@@ -26,6 +26,7 @@ struct ServeFlags {
   bool no_lock = false;
   std::optional<std::uint32_t> workers;
   std::optional<std::uint32_t> busy_poll_us;
+  std::optional<std::uint32_t> wake_latency_us;
   std::optional<std::string> memory;
   std::optional<std::uint32_t> connections_max;
   std::optional<std::string> control_socket;
@@ -68,6 +69,18 @@ RateLimits limits_of(const ServeFlags& flags) {
   return limits;
 }
 
+void add_round_trip(CLI::App& app, ServeFlags& flags) {
+  app.add_option("--busy-poll-us", flags.busy_poll_us,
+                 "Look for requests so many microseconds before sleeping: a shorter round trip for "
+                 "CPU time; default: 0")
+      ->check(CLI::Range(0U, busy_poll_us_max));
+  app.add_option("--wake-latency-us", flags.wake_latency_us,
+                 "While clients are at work, let no processor of the machine sleep so deeply that "
+                 "waking it takes longer: a shorter round trip for power; needs root at the start. "
+                 "Default: no limit")
+      ->check(CLI::Range(0U, wake_latency_us_max));
+}
+
 void add_serve(CLI::App& app, ServeFlags& flags) {
   app.add_option("FILE", flags.files,
                  "[NAME=]FILE: an image or block device to export. The export is called NAME, or "
@@ -105,10 +118,7 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
   app.add_option("--max-connections", flags.connections_max,
                  "Connections served at once; default: 1000")
       ->check(CLI::Range(1U, 1U << 20));
-  app.add_option("--busy-poll-us", flags.busy_poll_us,
-                 "Look for requests so many microseconds before sleeping: a shorter round trip for "
-                 "CPU time; default: 0")
-      ->check(CLI::Range(0U, busy_poll_us_max));
+  add_round_trip(app, flags);
   app.add_option("--control", flags.control_socket,
                  "Unix socket to listen on for loopnbd ctl; default: none");
   app.add_flag("--stdio", flags.stdio, "Serve one client on standard input and output, then end");
@@ -218,6 +228,7 @@ Config config_of(const ServeFlags& flags) {
   if (!flags.listen.empty()) config.listen = flags.listen;
   if (flags.workers) config.workers = *flags.workers;
   if (flags.busy_poll_us) config.busy_poll_us = *flags.busy_poll_us;
+  if (flags.wake_latency_us) config.wake_latency_us = flags.wake_latency_us;
   if (flags.memory) config.memory = parse_size(*flags.memory);
   if (flags.connections_max) config.connections_max = *flags.connections_max;
   if (flags.log_level) config.log_level = *flags.log_level;

@@ -228,6 +228,7 @@ Config read_config(const std::string& path) {
   config.connections_max =
       reader.take_count("max_connections", 1U << 20).value_or(default_connections_max);
   config.busy_poll_us = reader.take_count("busy_poll_us", busy_poll_us_max, 0).value_or(0);
+  config.wake_latency_us = reader.take_count("wake_latency_us", wake_latency_us_max, 0);
   if (const auto level = reader.take_value<std::string>("log_level", "a text")) {
     if (!log::is_level(*level))
       reader.fail(*table.get("log_level"), "log_level",
@@ -250,8 +251,8 @@ Config read_config(const std::string& path) {
   if (const auto* const node = table.get("memory"); node != nullptr)
     reader.checked(*node, "memory", [&] { derive_limits(config); });
   reader.finish(
-      "listen, workers, memory, max_connections, busy_poll_us, log_level, log_format, "
-      "slow_request_ms, user, sandbox, tls, http, control, export");
+      "listen, workers, memory, max_connections, busy_poll_us, wake_latency_us, log_level, "
+      "log_format, slow_request_ms, user, sandbox, tls, http, control, export");
   return config;
 }
 

@@ -83,6 +83,7 @@ inline constexpr std::uint64_t default_memory = 64U << 20;  // bytes; less in a 
 inline constexpr std::uint32_t default_connections_max = 1000;
 inline constexpr std::uint32_t workers_max = 256;
 inline constexpr std::uint32_t busy_poll_us_max = 1000;
+inline constexpr std::uint32_t wake_latency_us_max = 1000;
 inline constexpr std::uint32_t writers_max = 1U << 20;
 inline constexpr std::uint32_t slow_request_ms_max = 3'600'000;
 
@@ -93,6 +94,8 @@ struct Config {
   std::optional<std::uint64_t> memory;  // bytes: the budget for data in flight; nothing: derived
   std::uint32_t connections_max = default_connections_max;
   std::uint32_t busy_poll_us = 0;  // a worker looks for more so long before it sleeps
+  std::optional<std::uint32_t>
+      wake_latency_us;  // no processor sleeps deeper while clients are at work
   std::string log_level = "info";
   std::string log_format = "text";       // or "json"
   std::uint32_t slow_request_ms = 1000;  // requests that take longer are logged; 0: none are

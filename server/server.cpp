@@ -91,6 +91,9 @@ Server::Server(Config config, std::function<Config()> reread)
   if (!config_.control_socket.empty()) open_control_socket();
   if (!config_.stdio) open_sockets();
   if (!config_.http_listen.empty()) http_sockets_ = open_listening_sockets(config_.http_listen);
+  if (config_.wake_latency_us)
+    wake_latency_.emplace(io_context_, std::chrono::microseconds(*config_.wake_latency_us),
+                          [this] { return count_turns(); });
 }
 
 void Server::open_control_socket() {
@@ -164,6 +167,7 @@ int Server::run() {
     announce();
   }
   serve_http();
+  if (wake_latency_) wake_latency_->start();
   notify_.ready();
   io_context_.run();
   while (exports_.changing()) {
@@ -215,6 +219,12 @@ void Server::stop_if_idle() {
   if (idle && (stopping_ || config_.stdio)) io_context_.stop();
 }
 
+std::uint64_t Server::count_turns() const noexcept {
+  auto turns = std::uint64_t{0};
+  for (const auto& worker : workers_) turns += worker->metrics().turns.value();
+  return turns;
+}
+
 Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
   const auto table = exports_.table();
   auto exports = table;
@@ -237,6 +247,7 @@ void check(const Config& config) {
   const auto tls = TlsContext(config.tls);
   auto pool = engine::BlockingPool(1);
   for (const auto& entry : config.exports) open_export_device(entry, pool);
+  if (config.wake_latency_us) open_wake_latency_device();
 }
 
 }  // namespace server

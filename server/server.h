@@ -20,6 +20,7 @@
 #include "server/live_exports.h"
 #include "server/notify.h"
 #include "server/status.h"
+#include "server/wake_latency.h"
 #include "server/worker.h"
 
 namespace server {
@@ -78,6 +79,7 @@ class Server {
   void open_control_socket();
   void serve_http();
   void stop_if_idle();
+  std::uint64_t count_turns() const noexcept;
   void announce() const;
 
   Config config_;
@@ -96,6 +98,7 @@ class Server {
   std::vector<ListeningSocket> http_sockets_;  // until run()
   std::optional<HttpServer> http_;
   Notify notify_;
+  std::optional<WakeLatency> wake_latency_;
   std::unique_ptr<ControlSocket> control_;  // absent: there is none
   log::RateLimit limit_log_;
   bool reloading_ = false;

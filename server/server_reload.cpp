@@ -21,6 +21,7 @@ std::vector<std::string> keys_for_restart(const Config& now, const Config& then)
   if (now.memory != then.memory) keys.emplace_back("memory");
   if (now.connections_max != then.connections_max) keys.emplace_back("max_connections");
   if (now.busy_poll_us != then.busy_poll_us) keys.emplace_back("busy_poll_us");
+  if (now.wake_latency_us != then.wake_latency_us) keys.emplace_back("wake_latency_us");
   if (now.control_socket != then.control_socket) keys.emplace_back("control.socket");
   if (now.user != then.user) keys.emplace_back("user");
   if (now.sandbox != then.sandbox) keys.emplace_back("sandbox");

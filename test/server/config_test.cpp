@@ -85,6 +85,7 @@ TEST_CASE("a wrong configuration is refused with file, line, key and remedy") {
       Case{"listen = [1]", ":1: listen", "list of addresses"},
       Case{"workers = 0", ":1: workers", "from 1 to"},
       Case{"busy_poll_us = 1001", ":1: busy_poll_us", "from 0 to 1000"},
+      Case{"wake_latency_us = 1001", ":1: wake_latency_us", "from 0 to 1000"},
       Case{"workers = \"2\"", ":1: workers", "whole number"},
       Case{"memory = \"much\"", ":1: memory", "not a size"},
       Case{"memory = -1", ":1: memory", "expected a size"},
