@@ -11,6 +11,7 @@ COLOURS = {
     "loopnbd": "#D55E00",
     "loopnbd-buffered": "#E69F00",
     "loopnbd-busy-poll": "#8B3A00",
+    "loopnbd-awake": "#FFB07C",
     "bare": "#F0E442",
     "nbdkit": "#0072B2",
     "nbdkit-nocache": "#56B4E9",

@@ -3,7 +3,7 @@
 from runner import cells as catalogue
 from runner import measure
 
-OURS = ("loopnbd", "loopnbd-buffered", "loopnbd-busy-poll")
+OURS = ("loopnbd", "loopnbd-buffered", "loopnbd-busy-poll", "loopnbd-awake")
 # The measure of the design; nobody would serve a disk with it.
 BARE = "bare"
 

@@ -244,6 +244,7 @@ def all_servers(folder):
         loopnbd("loopnbd", binary, "on"),
         loopnbd("loopnbd-buffered", binary, "off"),
         loopnbd("loopnbd-busy-poll", binary, "on", "--busy-poll-us", "20"),
+        loopnbd("loopnbd-awake", binary, "on", "--wake-latency-us", "0"),
         bare(folder / "loopnbd_bare_server"),
         nbdkit("nbdkit"),
         nbdkit("nbdkit-nocache", "cache=none"),
