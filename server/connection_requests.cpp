@@ -174,7 +174,7 @@ bool Connection::fill_write_pieces() noexcept {
 bool Connection::begin_write_piece() noexcept {
   filling_ = take_piece(engine::Operation::write, false);
   if (filling_ == nullptr) return false;
-  if (filling_->length >= ReceiveBuffer::long_payload_min) received_.stay_small();
+  received_.expect_payload(filling_->length);
   filling_->fua = current_->fua;
   filled_ = 0;
   next_offset_ += filling_->length;

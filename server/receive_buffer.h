@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
 
@@ -30,7 +31,9 @@ class ReceiveBuffer {
   // of others.
   bool make_room(engine::BufferPool& pool, std::size_t held) noexcept {
     if (!memory_) {
-      memory_ = pool.take(size_wanted_, engine::buffer_size_min, held);
+      const auto wanted =
+          long_payloads_ < long_payloads_max ? size_wanted_ : engine::buffer_size_min;
+      memory_ = pool.take(wanted, engine::buffer_size_min, held);
       if (!memory_) return false;
       std::memcpy(memory_.memory(), remainder_.data() + begin_, end_ - begin_);
     } else if (begin_ > 0) {
@@ -48,8 +51,11 @@ class ReceiveBuffer {
     end_ += count;
   }
 
-  // For who sends long payloads: what of them finds no room here is received where it belongs.
-  void stay_small() noexcept { size_wanted_ = engine::buffer_size_min; }
+  // A payload of `length` follows. Who sends long ones only gets little room: what of them finds
+  // none here is received where it belongs.
+  void expect_payload(std::uint64_t length) noexcept {
+    long_payloads_ = length >= long_payload_min ? long_payloads_ + 1 : 0;
+  }
 
   // Gives the buffer back when no more than the beginning of a header is in it.
   void release_if_possible() noexcept {
@@ -64,9 +70,11 @@ class ReceiveBuffer {
 
  private:
   static constexpr std::size_t size_max = 256U << 10;  // bytes
+  static constexpr std::size_t long_payloads_max = 8;  // in a row; more are a habit
 
   engine::BufferPool::Buffer memory_;
   std::size_t size_wanted_ = 64U << 10;  // bytes; more for who fills it
+  std::size_t long_payloads_ = 0;        // in a row
   std::array<std::byte, proto::request_size_max> remainder_{};
   std::size_t begin_ = 0;  // of the unconsumed bytes, wherever they are
   std::size_t end_ = 0;

@@ -69,9 +69,27 @@ TEST_CASE("who fills the buffer gets a larger one, within bounds") {
   CHECK(sizes[2] == 2 * sizes[0]);
   CHECK(std::ranges::is_sorted(sizes));
   CHECK(sizes.back() == 256U << 10);
-  buffer.stay_small();
-  REQUIRE(buffer.make_room(pool, 0));
-  CHECK(buffer.room().size() == engine::buffer_size_min);
+}
+
+TEST_CASE("who sends nothing but long payloads gets little room, who mixes them much") {
+  auto pool = engine::BufferPool(4 * engine::buffer_size_max);
+  auto buffer = ReceiveBuffer();
+  const auto room = [&] {
+    REQUIRE(buffer.make_room(pool, 0));
+    const auto size = buffer.room().size();
+    buffer.release_if_possible();
+    return size;
+  };
+  const auto much = room();
+  for (auto round = 0; round < 100; ++round) {
+    buffer.expect_payload(ReceiveBuffer::long_payload_min);
+    buffer.expect_payload(ReceiveBuffer::long_payload_min - 1);
+  }
+  CHECK(room() == much);
+  for (auto round = 0; round < 100; ++round) buffer.expect_payload(ReceiveBuffer::long_payload_min);
+  CHECK(room() == engine::buffer_size_min);
+  buffer.expect_payload(1);
+  CHECK(room() == much);
 }
 
 TEST_CASE("without a free buffer there is no room") {
