@@ -63,6 +63,9 @@ def ratios(cell, results):
 
 
 def table(header, rows):
+    """Nothing when there are no rows."""
+    if not rows:
+        return ""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
@@ -150,66 +153,45 @@ def quotient(results, mine, others, key="iops"):
     """How many times as much one server has as another; nothing when one of them has no result."""
     if not (good(results.get(mine)) and good(results.get(others))):
         return ""
-    return f"{results[mine][key] / max(results[others][key], 0.01):.2f}"
+    return f"{results[mine][key] / max(results[others][key], 1e-9):.2f}"
 
 
 def table_verdict(rows):
     """What the product adds to the costs of its design, and how fast that could be at best."""
     lines = []
     for cell, results in rows:
-        others = peers(results)
-        if not (good(results.get(BARE)) and good(results.get("loopnbd")) and others):
-            continue
-        fastest = max(others, key=lambda name: others[name]["iops"])
-        lines.append(
-            [
-                cell.name,
-                quotient(results, "loopnbd", BARE),
-                quotient(results, "loopnbd", BARE, "server_cpu_us"),
-                quotient(results, BARE, fastest),
-                quotient(results, "loopnbd", fastest),
-            ]
-        )
-    return (
-        table(
-            [
-                "work",
-                "speed, ours : bare",
-                "CPU, ours : bare",
-                "bare : best peer",
-                "ours : best peer",
-            ],
-            lines,
-        )
-        if lines
-        else ""
-    )
+        found = ratios(cell, results)
+        if found and good(results.get(BARE)):
+            lines.append(
+                [
+                    cell.name,
+                    quotient(results, "loopnbd", BARE),
+                    quotient(results, "loopnbd", BARE, "server_cpu_us"),
+                    quotient(results, BARE, found["fastest"]),
+                ]
+            )
+    return table(["work", "speed, ours : bare", "CPU, ours : bare", "bare : best peer"], lines)
 
 
 def disk_verdict(rows):
     """Ours, and the design's, as a fraction of fio on the bare file; and the loop driver."""
-    lines = [
+    return table(
         [
-            cell.name,
-            quotient(results, "loopnbd", "fio-file"),
-            quotient(results, BARE, "fio-file"),
-            quotient(results, "loopnbd", "loop-direct"),
-        ]
-        for cell, results in rows
-        if good(results.get("fio-file"))
-    ]
-    return (
-        table(
+            "work",
+            "ours : fio on the bare file",
+            "bare : fio on the bare file",
+            "ours : direct loop device",
+        ],
+        [
             [
-                "work",
-                "ours : fio on the bare file",
-                "bare : fio on the bare file",
-                "ours : direct loop device",
-            ],
-            lines,
-        )
-        if lines
-        else ""
+                cell.name,
+                quotient(results, "loopnbd", "fio-file"),
+                quotient(results, BARE, "fio-file"),
+                quotient(results, "loopnbd", "loop-direct"),
+            ]
+            for cell, results in rows
+            if good(results.get("fio-file"))
+        ],
     )
 
 
@@ -231,13 +213,8 @@ def connections_verdict(rows):
                 growth,
             ]
         )
-    return (
-        table(
-            ["server", "4 connections : 1", "with 1,000 idle : without", "memory of 1,000 idle"],
-            lines,
-        )
-        if lines
-        else ""
+    return table(
+        ["server", "4 connections : 1", "with 1,000 idle : without", "memory of 1,000 idle"], lines
     )
 
 
@@ -248,29 +225,24 @@ def loop_verdict(rows):
         direct, through_cache = results.get("loopnbd"), results.get("loopnbd-buffered")
         if not (good(direct) and good(through_cache)):
             continue
-        switches = direct["switches_per_request"] / max(through_cache["switches_per_request"], 1e-9)
         lines.append(
             [
                 cell.name,
                 number(direct, "page_cache_growth_kib", 1024),
                 number(through_cache, "page_cache_growth_kib", 1024),
-                f"{switches:.2f}",
-                f"{direct['iops'] / through_cache['iops']:.2f}",
+                quotient(results, "loopnbd", "loopnbd-buffered", "switches_per_request"),
+                quotient(results, "loopnbd", "loopnbd-buffered"),
             ]
         )
-    return (
-        table(
-            [
-                "work",
-                "page cache growth MiB, direct",
-                "buffered",
-                "switches direct : buffered",
-                "speed direct : buffered",
-            ],
-            lines,
-        )
-        if lines
-        else ""
+    return table(
+        [
+            "work",
+            "page cache growth MiB, direct",
+            "buffered",
+            "switches direct : buffered",
+            "speed direct : buffered",
+        ],
+        lines,
     )
 
 
