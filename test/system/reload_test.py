@@ -149,6 +149,29 @@ def test_a_read_only_export_becomes_writable(serve, tmp_path, disks):
     assert a.read_bytes()[:100] == b"w" * 100
 
 
+def test_every_key_that_needs_a_restart_is_named(serve, tmp_path, disks):
+    changed = {
+        "workers": "7",
+        "memory": '"77M"',
+        "max_connections": "7",
+        "busy_poll_us": "7",
+        "wake_latency_us": "7",
+        "control.socket": f'"{tmp_path}/control.sock"',
+        "user": '"nobody"',
+        "sandbox": "false",
+        "log_format": '"json"',
+        "slow_request_ms": "7",
+        "http.listen": f'"unix:{tmp_path}/http.sock"',
+    }
+    server, configuration = start(serve, tmp_path, export("a", disks[0]))
+    configuration.head = "".join(f"{key} = {value}\n" for key, value in changed.items())
+    configuration.reload(server, export("a", disks[0]))
+    server.wait_for_log(f"not in use before a restart: the new values of {', '.join(changed)}\n")
+    with server.client("a") as client:
+        client.read(0, 512)
+    server.stop()
+
+
 def test_listen_addresses_come_and_go(serve, tmp_path, disks):
     second = tmp_path / "second.sock"
     configuration = Configuration(tmp_path / "loopnbd.toml", export("a", disks[0]))
