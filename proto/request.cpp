@@ -87,9 +87,9 @@ std::uint16_t allowed_flags(Command command, const RequestRules& rules) noexcept
 }
 
 std::uint64_t payload_length(const Request& request, HeaderStyle style) noexcept {
-  const bool follows = style == HeaderStyle::extended
-                           ? has_flag(request, command_flag::payload_length)
-                           : request.command == Command::write;
+  const bool follows =
+      request.command == Command::write ||
+      (style == HeaderStyle::extended && has_flag(request, command_flag::payload_length));
   return follows ? request.length : 0;
 }
 
@@ -173,12 +173,9 @@ Verdict validate(const Request& request, const RequestRules& rules) noexcept {
     verdict.disconnect = true;
     return verdict;
   }
-  if (request.command == Command::write && verdict.payload_length != request.length) {
-    verdict.error = Error::invalid;
-    verdict.reason = "a write with extended headers lacks PAYLOAD_LEN";
-    verdict.disconnect = true;
-    return verdict;
-  }
+  verdict.payload_flag_missing = request.command == Command::write &&
+                                 rules.header_style == HeaderStyle::extended &&
+                                 !has_flag(request, command_flag::payload_length);
   const auto refusal = check(request, rules);
   verdict.error = refusal.error;
   verdict.reason = refusal.reason;

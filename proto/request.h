@@ -56,6 +56,7 @@ struct Verdict {
   std::string_view reason;           // for people, static storage, set when error is
   std::uint64_t payload_length = 0;  // bytes after the header; to be consumed whatever `error` says
   bool disconnect = false;           // the framing cannot be trusted or the payload is absurd
+  bool payload_flag_missing = false;  // a WRITE in extended headers lacks PAYLOAD_LEN; no error
 };
 
 // A READ with DF longer than this is refused with EOVERFLOW; the spec demands at least 64 KiB. It
@@ -72,9 +73,11 @@ inline constexpr std::uint64_t default_payload_length_max = std::uint64_t{32} <<
 // flags, read-only, offered, range within the export (offset + length may wrap), limits.
 //
 // DISC is always valid and has no payload. A zero length is valid and has no effect, but for
-// BLOCK_STATUS: its answer could not contain the extent that every answer must. A WRITE in extended
-// headers without PAYLOAD_LEN disconnects unless its length is zero: whether its bytes follow
-// cannot be known, and to take them for requests would let file contents command the server.
+// BLOCK_STATUS: its answer could not contain the extent that every answer must.
+//
+// The extension wants PAYLOAD_LEN on each WRITE, and qemu (8.2 to 10.0 at least) never sets it. A
+// WRITE is followed by `length` bytes with the flag or without: no client means anything else, and
+// to take the bytes for requests would let file contents command the server.
 //
 // BLOCK_STATUS with PAYLOAD_LEN: a verdict without error covers the header only. Pass the
 // payload to parse_block_status_payload(), then a request without the flag and with the effect

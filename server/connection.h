@@ -177,6 +177,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool receive_blocked_ = false;  // there was no buffer to receive into
   bool input_ended_ = false;
   bool spent_told_ = false;            // to the worker
+  bool payload_flag_missed_ = false;   // a WRITE lacked PAYLOAD_LEN, and the log says so
   bool charged_ = false;               // the request whose header is next
   Clock::time_point admitted_at_;      // that request
   std::unique_ptr<Timer> limit_wait_;  // with the first wait

@@ -67,6 +67,9 @@ bool Connection::parse_header() noexcept {
     lease_.release();
     return false;
   }
+  if (verdict.payload_flag_missing && !std::exchange(payload_flag_missed_, true))
+    log::debug(log_fields(), "{}: writes with extended headers, but without PAYLOAD_LEN",
+               transport_->peer());
   if (!admit(*header)) return false;
   auto* const whole = take_slot();
   if (whole == nullptr) return false;

@@ -326,16 +326,20 @@ TEST_CASE("the limits do not wrap when the largest payload is allowed") {
   }
 }
 
-TEST_CASE("an extended write without PAYLOAD_LEN disconnects: its framing is unknown") {
-  Request request;
-  request.command = Command::write;
-  request.length = 512;
-  const auto verdict = validate(request, rules_for(HeaderStyle::extended));
-  CHECK(verdict.disconnect);
-  CHECK(verdict.error == Error::invalid);
-
-  request.length = 0;  // nothing can follow
-  CHECK(validate(request, rules_for(HeaderStyle::extended)).error == Error::none);
+TEST_CASE("an extended write without PAYLOAD_LEN has its payload all the same, as qemu sends it") {
+  const auto rules = rules_for(HeaderStyle::extended);
+  for (const auto length : {std::uint64_t{0}, std::uint64_t{512}, 32 * mib, 32 * mib + 1}) {
+    CAPTURE(length);
+    auto request = make(Command::write, HeaderStyle::extended, 0, length);
+    const auto with_flag = validate(request, rules);
+    CHECK_FALSE(with_flag.payload_flag_missing);
+    request.flags = 0;
+    const auto without_flag = validate(request, rules);
+    CHECK(without_flag.payload_flag_missing == !with_flag.disconnect);
+    CHECK(without_flag.error == with_flag.error);
+    CHECK(without_flag.payload_length == with_flag.payload_length);
+    CHECK(without_flag.disconnect == with_flag.disconnect);
+  }
 }
 
 TEST_CASE("PAYLOAD_LEN on other commands is refused, and that many bytes are consumed") {
