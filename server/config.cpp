@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <set>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "server/log.h"
 #include "server/security_config.h"
 #include "server/table_reader.h"
+#include "server/toml.h"
 
 namespace server {
 namespace {
@@ -207,19 +209,12 @@ engine::DirectIo parse_direct_io(std::string_view text) {
 }
 
 Config read_config(const std::string& path) {
-  auto table = toml::table{};
   auto file = std::ifstream(path);
   if (!file)
     throw ConfigError(
         fmt::format("cannot read the configuration {}: {}", path, std::strerror(errno)));
-  try {
-    table = toml::parse(file, path);
-  } catch (const toml::parse_error& error) {
-    const auto line = error.source().begin.line;
-    throw ConfigError(
-        line == 0 ? fmt::format("cannot read the configuration {}: {}", path, error.description())
-                  : fmt::format("{}:{}: {}", path, line, error.description()));
-  }
+  const auto text = std::string(std::istreambuf_iterator<char>(file), {});
+  const auto table = parse_toml(text, path);
   auto config = Config{};
   auto reader = TableReader(table, path, "");
   read_listen(reader, config);

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <cstdint>
 #include <optional>
@@ -15,6 +14,7 @@
 #include <utility>
 
 #include "server/config.h"
+#include "server/toml.h"
 
 namespace server {
 

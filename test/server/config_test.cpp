@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "server/command_line.h"
+#include "server/toml.h"
 #include "temporary_file.h"
 
 using server::ConfigError;
@@ -100,6 +101,11 @@ TEST_CASE("a wrong configuration is refused with file, line, key and remedy") {
       Case{"[[export]]\npath = \"x\"\nsize = \"1Q\"", ":3: export[0].size", "not a size"},
       Case{"[[export]]\npath = \"x\"\ncolour = 1", ":3: export[0].colour", "unknown key"},
       Case{"workers = ", ":1:", ""},
+      Case{"workers = 1\n[[\n", ":2:", "no TOML"},
+      Case{"workers = 1\n\n[", ":3:", "end-of-file"},
+      Case{"[#\nworkers = 1", ":1:", "no TOML"},
+      Case{"[=]\n", ":1:", "no TOML"},
+      Case{"\n[[\xc3\xa9]]\n", ":2:", "not ASCII"},
   };
   for (const auto& [text, line, complaint] : cases) {
     CAPTURE(text);
@@ -143,4 +149,67 @@ TEST_CASE("a command line that cannot be is refused") {
   CHECK_THROWS_WITH(parse({"\xff=/y"}), Catch::Contains("UTF-8"));
   const auto long_name = std::string(4097, 'x') + "=/y";
   CHECK_THROWS_WITH(parse({long_name.c_str()}), Catch::Contains("4096 bytes"));
+}
+
+TEST_CASE("what stands in quotation marks and comments may be any text") {
+  const auto table = server::parse_toml(
+      "\xef\xbb\xbf# \xc3\xa9 [[ ' \"\n"
+      R"(one = "é # \" \\" # '
+two = '\é "'
+three = """a
+é \""" "" ' b"""""
+four = '''
+é \''''
+"é" = 1.5
+)",
+      "x.toml");
+  CHECK(table["one"].value<std::string>() == R"(é # " \)");
+  CHECK(table["two"].value<std::string>() == R"(\é ")");
+  CHECK(table["three"].value<std::string>() == "a\né \"\"\" \"\" ' b\"\"");
+  CHECK(table["four"].value<std::string>() == R"(é \')");
+  CHECK(table["é"].value<double>() == 1.5);
+}
+
+TEST_CASE("tables nested without end are refused") {
+  auto text = std::string("a");
+  for (auto depth = 0; depth < 1'000'000; ++depth) text += ".a";
+  CHECK_THROWS_WITH(server::parse_toml(text + " = 1\n", "x.toml"),
+                    Catch::Contains("x.toml:1:") && Catch::Contains("dots"));
+  CHECK_THROWS_AS(server::parse_toml(std::string(1'000'000, '['), "x.toml"), ConfigError);
+  CHECK_THROWS_AS(server::parse_toml("a = " + std::string(1'000'000, '['), "x.toml"), ConfigError);
+}
+
+TEST_CASE("a configuration cut off or changed at any byte is read or refused") {
+  constexpr auto text = std::string_view(R"(listen = ["127.0.0.1:10809"] # all
+workers = 2
+[tls]
+mode = "allow"
+[[export]]
+name = "a.b"
+path = '/srv/disk.img'
+limits = { read_iops = 5_000, burst_seconds = 1.5 }
+[[export]]
+path = """/srv/\u00e9.img"""
+offset = 0x1000
+)");
+  const auto path = std::string("loopnbd.toml");
+  auto refused = 0;
+  const auto try_to_parse = [&](std::string_view broken) {
+    try {
+      static_cast<void>(server::parse_toml(broken, path));
+    } catch (const ConfigError& error) {
+      ++refused;
+      CHECK_THAT(error.what(), Catch::StartsWith("loopnbd.toml:"));
+    }
+  };
+  for (auto length = std::size_t{0}; length <= text.size(); ++length)
+    try_to_parse(text.substr(0, length));
+  for (auto at = std::size_t{0}; at < text.size(); ++at)
+    for (const auto byte : std::string_view("[]{}=.,\"'#\n\r\\_- \t0az\x01\x80\xc3\xff", 23)) {
+      auto broken = std::string(text);
+      broken[at] = byte;
+      try_to_parse(broken);
+      try_to_parse(broken.insert(at, 1, byte));
+    }
+  CHECK(refused > 1000);
 }

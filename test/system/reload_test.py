@@ -103,6 +103,7 @@ def test_a_file_is_closed_when_the_last_client_of_its_removed_export_has_gone(
     "broken, why",
     [
         (lambda a: 'export = "nonsense"', "export"),
+        (lambda a: export("a", a) + "[[\n", "no TOML"),
         (lambda a: export("a", a, unheard_of=1), "unknown key"),
         (lambda a: export("a", str(a) + ".missing"), "No such file"),
         (lambda a: export("a", a) + export("a", a), "two exports are called"),
