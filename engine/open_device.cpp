@@ -14,12 +14,12 @@
 #include <stdexcept>
 #include <utility>
 
-#include "engine/aligning_queue.h"
-#include "engine/backing_file.h"
+#include "engine/align/aligning_queue.h"
 #include "engine/blocking_pool.h"
+#include "engine/file/backing_file.h"
+#include "engine/file/file_device.h"
+#include "engine/file/file_probe.h"
 #include "engine/file_descriptor.h"
-#include "engine/file_device.h"
-#include "engine/file_probe.h"
 
 namespace engine {
 

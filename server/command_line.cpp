@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "server/log.h"
-#include "server/version.h"
+#include "server/base/log.h"
+#include "server/base/version.h"
 
 namespace server {
 namespace {

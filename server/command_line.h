@@ -8,9 +8,9 @@
 #include <string>
 #include <variant>
 
-#include "server/attach_command.h"
-#include "server/config.h"
-#include "server/ctl_command_line.h"
+#include "server/attach/attach_command.h"
+#include "server/config/config.h"
+#include "server/control/ctl_command_line.h"
 
 namespace server {
 

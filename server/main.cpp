@@ -10,12 +10,12 @@
 #include <system_error>
 #include <variant>
 
-#include "server/attach.h"
+#include "server/attach/attach.h"
+#include "server/base/log.h"
 #include "server/command_line.h"
-#include "server/ctl.h"
-#include "server/import_config.h"
-#include "server/log.h"
-#include "server/sandbox.h"
+#include "server/config/import_config.h"
+#include "server/control/ctl.h"
+#include "server/process/sandbox.h"
 #include "server/server.h"
 
 namespace {

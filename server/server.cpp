@@ -8,11 +8,11 @@
 #include <cstring>
 #include <utility>
 
-#include "server/control_commands.h"
-#include "server/export_changes.h"
-#include "server/log.h"
-#include "server/security_config.h"
-#include "server/version.h"
+#include "server/base/log.h"
+#include "server/base/version.h"
+#include "server/config/security_config.h"
+#include "server/control/control_commands.h"
+#include "server/live/export_changes.h"
 
 namespace server {
 namespace {

@@ -11,17 +11,17 @@
 #include <vector>
 
 #include "engine/blocking_pool.h"
-#include "server/asio.h"
-#include "server/config.h"
-#include "server/control_socket.h"
-#include "server/http.h"
-#include "server/limits.h"
-#include "server/listener.h"
-#include "server/live_exports.h"
-#include "server/notify.h"
-#include "server/status.h"
-#include "server/wake_latency.h"
-#include "server/worker.h"
+#include "server/base/asio.h"
+#include "server/config/config.h"
+#include "server/config/limits.h"
+#include "server/control/control_socket.h"
+#include "server/live/live_exports.h"
+#include "server/net/listener.h"
+#include "server/process/wake_latency.h"
+#include "server/serving/status.h"
+#include "server/serving/worker.h"
+#include "server/watch/http.h"
+#include "server/watch/notify.h"
 
 namespace server {
 

@@ -4,8 +4,8 @@
 #include <exception>
 #include <utility>
 
-#include "server/blocking_task.h"
-#include "server/log.h"
+#include "server/base/blocking_task.h"
+#include "server/base/log.h"
 #include "server/server.h"
 
 namespace server {

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/backing_file.h"
-#include "engine/file_probe.h"
+#include "engine/file/backing_file.h"
+#include "engine/file/file_probe.h"
 #include "test/engine/temporary_file.h"
 
 namespace engine::test {

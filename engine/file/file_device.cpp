@@ -1,0 +1,25 @@
+#include "engine/file/file_device.h"
+
+#include <utility>
+
+#include "engine/file/aio_queue.h"
+#include "engine/file/buffered_queue.h"
+
+namespace engine {
+
+FileDevice::FileDevice(std::unique_ptr<BackingFile> file, const Geometry& geometry,
+                       std::uint32_t zero_alignment, BlockingPool& pool)
+    : file_(std::move(file)), geometry_(geometry), zero_alignment_(zero_alignment), pool_(pool) {}
+
+std::unique_ptr<IoQueue> FileDevice::make_queue(std::size_t depth_max) {
+  // The page cache takes care of any alignment itself, and of two writers in one block, too.
+  if (!is_direct()) return std::make_unique<BufferedQueue>(*file_, pool_);
+  const Alignment alignment{.block_size = geometry_.block_size,
+                            .zero_alignment = zero_alignment_,
+                            .size = file_->traits().size,
+                            .aligned_size = file_->traits().aligned_size};
+  return std::make_unique<AligningQueue>(std::make_unique<AioQueue>(*file_, pool_, depth_max),
+                                         alignment, range_lock_);
+}
+
+}  // namespace engine

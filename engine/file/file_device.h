@@ -1,0 +1,43 @@
+// A regular file or block device as a BlockDevice, direct or buffered. open_device makes it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/align/aligning_queue.h"
+#include "engine/align/range_lock.h"
+#include "engine/block_device.h"
+#include "engine/file/backing_file.h"
+
+namespace engine {
+
+class BlockingPool;
+
+class FileDevice final : public BlockDevice {
+ public:
+  // `geometry.block_size` is 1 in buffered mode, else that of direct I/O. `zero_alignment` as in
+  // Alignment. `pool` outlives the device.
+  FileDevice(std::unique_ptr<BackingFile> file, const Geometry& geometry,
+             std::uint32_t zero_alignment, BlockingPool& pool);
+
+  const Geometry& geometry() const noexcept override { return geometry_; }
+  std::uint64_t size() const noexcept override { return file_->traits().size; }
+  std::string mode() const override { return is_direct() ? "direct" : "buffered"; }
+  std::unique_ptr<IoQueue> make_queue(std::size_t depth_max) override;
+  int sync() noexcept override { return file_->sync(); }
+  int sync_error() const noexcept override { return file_->sync_error(); }
+  const BackingFile& file() const noexcept { return *file_; }
+
+ private:
+  bool is_direct() const noexcept { return geometry_.block_size > 1; }
+
+  const std::unique_ptr<BackingFile> file_;
+  const Geometry geometry_;
+  const std::uint32_t zero_alignment_;
+  BlockingPool& pool_;
+  RangeLock range_lock_;
+};
+
+}  // namespace engine

@@ -1,0 +1,98 @@
+#include "engine/file/file_probe.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/falloc.h>
+#include <linux/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <new>
+#include <string>
+
+namespace engine {
+
+namespace {
+
+constexpr std::uint32_t alignment_min = 512;
+constexpr std::uint32_t alignment_max = 64U << 10;  // bytes: Geometry::block_size goes no further
+
+struct FreeMemory {
+  void operator()(std::byte* memory) const noexcept { std::free(memory); }
+};
+using Memory = std::unique_ptr<std::byte[], FreeMemory>;
+
+Memory make_memory(std::size_t size) {
+  Memory memory(static_cast<std::byte*>(std::aligned_alloc(alignment_max, size)));
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+
+// What the kernel says itself (Linux 6.1 on, where the file system cooperates). Zero: it says that
+// direct I/O is impossible. Nothing: it says nothing.
+std::optional<std::uint32_t> stated_alignment(int fd) {
+  struct statx status {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) != 0) return std::nullopt;
+  if ((status.stx_mask & STATX_DIOALIGN) == 0) return std::nullopt;
+  if (status.stx_dio_offset_align == 0) return 0;
+  // One number for all three, at least a sector so that a block is worth the name.
+  return std::bit_ceil(
+      std::max({status.stx_dio_offset_align, status.stx_dio_mem_align, alignment_min}));
+}
+
+// A read that is aligned to `alignment` and to nothing more.
+bool trial_read(int fd, std::uint32_t alignment, std::uint64_t size) {
+  const auto memory = make_memory(2 * alignment_max);
+  // Behind the end of the file a kernel may answer before it looks at the alignment.
+  const off_t offset = alignment < size ? static_cast<off_t>(alignment) : 0;
+  return ::pread(fd, memory.get() + alignment, alignment, offset) >= 0;
+}
+
+}  // namespace
+
+std::optional<std::uint32_t> probe_direct_alignment(int direct_fd, std::uint64_t size) {
+  if (const auto stated = stated_alignment(direct_fd)) {
+    if (*stated == 0 || *stated > alignment_max) return std::nullopt;
+    return stated;
+  }
+  for (auto alignment = alignment_min; alignment <= alignment_max; alignment *= 2) {
+    if (trial_read(direct_fd, alignment, size)) return alignment;
+  }
+  return std::nullopt;
+}
+
+bool probe_nowait(int direct_fd, std::uint32_t alignment) {
+  const auto memory = make_memory(alignment_max);
+  const iovec vector{memory.get(), alignment};
+  // Only the flag is in question; EAGAIN is an answer to it, too. Linux checks it per open file for
+  // reads and writes alike.
+  return ::preadv2(direct_fd, &vector, 1, 0, RWF_NOWAIT) >= 0 || errno == EAGAIN;
+}
+
+bool probe_punch_hole(int writable_fd, std::uint64_t size) {
+  constexpr std::uint64_t page = 4096;
+  const auto behind = static_cast<off_t>((size + page - 1) / page * page);
+  if (::fallocate(writable_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, behind, page) == 0)
+    return true;
+  return errno != EOPNOTSUPP && errno != ENOSYS;  // any other refusal is about this range
+}
+
+std::optional<std::uint64_t> queue_attribute(dev_t device, const char* name) {
+  for (const char* const folder : {"queue", "../queue"}) {  // that of a partition is its parent's
+    std::ifstream file(
+        fmt::format("/sys/dev/block/{}:{}/{}/{}", major(device), minor(device), folder, name));
+    std::uint64_t value = 0;
+    if (file >> value) return value;
+  }
+  return std::nullopt;
+}
+
+}  // namespace engine

@@ -1,0 +1,25 @@
+// A connection to an export of another server, negotiated and ready for the kernel's client.
+#pragma once
+
+#include <chrono>
+
+#include "proto/client_negotiation.h"
+#include "server/attach/remote_address.h"
+#include "server/base/unique_fd.h"
+
+namespace server {
+
+struct RemoteConnection {
+  UniqueFd socket;
+  proto::RemoteExport remote_export;
+};
+
+// Blocks until the handshake is over, at most until the deadline (and as long as the name service
+// takes). Throws std::runtime_error whose message says what failed at which address.
+RemoteConnection connect_remote(const RemoteAddress& address, std::chrono::milliseconds deadline);
+
+// Ends a connection so that nothing which it still has to send can ever arrive: a broken network
+// may be mended later. Whoever else holds the socket finds it dead.
+void abort_connection(int socket) noexcept;
+
+}  // namespace server

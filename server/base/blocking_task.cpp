@@ -1,0 +1,64 @@
+#include "server/base/blocking_task.h"
+
+#include <exception>
+#include <memory>
+#include <utility>
+
+namespace server {
+namespace {
+
+struct Task final : engine::BlockingPool::Job, std::enable_shared_from_this<Task> {
+  Task(asio::io_context& context, std::function<void()> function)
+      : io_context(context), work(std::move(function)), over(context, Timer::time_point::max()) {}
+
+  void run() noexcept override {
+    auto self = std::exchange(myself, nullptr);
+    try {
+      work();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    work = nullptr;
+    // All of it belongs to the thread of io_context from now on, what was thrown with it.
+    asio::post(io_context, [self = std::move(self)] {
+      self->done = true;
+      self->over.cancel();
+    });
+  }
+
+  asio::io_context& io_context;
+  std::function<void()> work;
+  std::exception_ptr failure;
+  std::shared_ptr<Task> myself;  // while the pool has it
+  Timer over;                    // never expires; cancelled at the end of the work
+  bool done = false;             // for the thread of io_context
+};
+
+struct DetachedTask final : engine::BlockingPool::Job {
+  explicit DetachedTask(std::function<void()> function) : work(std::move(function)) {}
+
+  void run() noexcept override {
+    const auto self = std::unique_ptr<DetachedTask>(this);
+    work();
+  }
+
+  std::function<void()> work;
+};
+
+}  // namespace
+
+Awaitable<void> run_blocking(asio::io_context& io_context, engine::BlockingPool& pool,
+                             const std::function<void()>& work) {
+  const auto task = std::make_shared<Task>(io_context, work);
+  task->myself = task;
+  pool.run(*task);
+  while (!task->done) co_await task->over.async_wait(as_result);
+  if (task->failure) std::rethrow_exception(task->failure);
+}
+
+void run_detached(engine::BlockingPool& pool, std::function<void()> work) {
+  auto task = std::make_unique<DetachedTask>(std::move(work));
+  pool.run(*task.release());
+}
+
+}  // namespace server

@@ -1,0 +1,283 @@
+#include "server/config/config.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "proto/constants.h"
+#include "proto/text.h"
+#include "server/base/log.h"
+#include "server/config/limits.h"
+#include "server/config/security_config.h"
+#include "server/config/table_reader.h"
+#include "server/config/toml.h"
+#include "server/net/listen_address.h"
+
+namespace server {
+namespace {
+
+// What the protocol takes for a string (spec: "Conventions"); clients could not ask for other
+// names.
+void check_text(std::string_view what, std::string_view text) {
+  if (!proto::valid_string(text))
+    throw ConfigError(fmt::format("{} is at most {} bytes of UTF-8 without zero bytes", what,
+                                  proto::string_length_max));
+}
+
+void check_name(std::string_view name) {
+  if (name.empty()) throw ConfigError("an export needs a name that is not empty");
+  check_text("an export's name", name);
+}
+
+// Its number, or a text: its label or UUID.
+std::string read_partition(TableReader& reader) {
+  const auto* const node = reader.take("partition");
+  if (node == nullptr) return "";
+  const auto number = node->value_exact<std::int64_t>();
+  if (number && *number > 0) return fmt::to_string(*number);
+  const auto text = node->value_exact<std::string>();
+  if (!text || text->empty())
+    reader.fail(*node, "partition", "expected a partition's number, label or UUID");
+  return *text;
+}
+
+// requests or bytes a second
+std::uint64_t take_rate(TableReader& reader, std::string_view key) {
+  const auto rate = reader.take_size(key);
+  if (rate == 0U)
+    reader.fail(*reader.take(key), key, "expected more than 0; leave it out for no limit");
+  return rate.value_or(0);
+}
+
+RateLimits read_limits(TableReader& parent, std::string_view key, const std::string& path) {
+  auto limits = RateLimits{};
+  const auto* const node = parent.take(key);
+  if (node == nullptr) return limits;
+  const auto* const table = node->as_table();
+  if (table == nullptr)
+    parent.fail(*node, key,
+                "expected a table such as { read_iops = 5000, write_bytes = \"100M\" }");
+  auto reader = TableReader(*table, path, fmt::format("{}.", key));
+  for (const auto& rate : rates) limits.*rate.value = take_rate(reader, rate.name);
+  if (const auto* const burst = reader.take("burst_seconds")) {
+    const auto seconds = burst->value<double>();
+    if (!seconds || !(*seconds >= 0) || *seconds > burst_seconds_max)
+      reader.fail(*burst, "burst_seconds",
+                  fmt::format("expected a number of seconds from 0 to {}", burst_seconds_max));
+    limits.burst_seconds = *seconds;
+  }
+  reader.finish("read_iops, write_iops, read_bytes, write_bytes, burst_seconds");
+  return limits;
+}
+
+void read_control(TableReader& parent, const std::string& path, Config& config) {
+  const auto* const node = parent.take("control");
+  if (node == nullptr) return;
+  const auto* const table = node->as_table();
+  if (table == nullptr) parent.fail(*node, "control", "write [control] and its keys below it");
+  auto reader = TableReader(*table, path, "control.");
+  config.control_socket =
+      reader.take_value<std::string>("socket", "the path of a Unix socket").value_or("");
+  reader.finish("socket");
+}
+
+ExportConfig read_export(const toml::table& table, const std::string& path, std::size_t index) {
+  auto reader = TableReader(table, path, fmt::format("export[{}].", index));
+  auto config = ExportConfig{};
+  const auto name = reader.take_value<std::string>("name", "a text");
+  const auto file = reader.take_value<std::string>("path", "the path of a file or block device");
+  if (!file)
+    throw ConfigError(
+        fmt::format("{}:{}: export[{}]: no \"path\": say which file or block device it is, as in "
+                    "path = \"/srv/disk.img\"",
+                    path, table.source().begin.line, index));
+  config.path = *file;
+  config.name = name.value_or(config.path.substr(config.path.rfind('/') + 1));
+  if (const auto* const node = table.get("name"); node != nullptr)
+    reader.checked(*node, "name", [&] { check_name(config.name); });
+  config.description = reader.take_value<std::string>("description", "a text").value_or("");
+  if (const auto* const node = table.get("description"); node != nullptr)
+    reader.checked(*node, "description", [&] { check_text("a description", config.description); });
+  config.read_only = reader.take_value<bool>("read_only", "true or false").value_or(false);
+  config.offset = reader.take_size("offset").value_or(0);
+  config.size = reader.take_size("size");
+  config.partition = read_partition(reader);
+  config.lock = reader.take_value<bool>("lock", "true or false").value_or(true);
+  if (const auto mode = reader.take_value<std::string>("direct_io", "\"auto\", \"on\" or \"off\""))
+    config.direct_io = reader.checked(*table.get("direct_io"), "direct_io",
+                                      [&] { return parse_direct_io(*mode); });
+  read_export_security(reader, table, config);
+  config.limits = read_limits(reader, "limits", path);
+  config.client_limits = read_limits(reader, "client_limits", path);
+  for (const auto& [key, node] : table)
+    config.places.by_key.emplace(key.str(), reader.place(node, key.str()));
+  reader.finish(
+      "name, path, description, read_only, offset, size, partition, direct_io, lock, tls, allow, "
+      "read_only_for, writers, limits, client_limits");
+  return config;
+}
+
+void read_listen(TableReader& reader, Config& config) {
+  const auto* const node = reader.take("listen");
+  if (node == nullptr) return;
+  constexpr std::string_view expected =
+      "expected a list of addresses such as [\"127.0.0.1:10809\"]";
+  const auto* const array = node->as_array();
+  if (array == nullptr) reader.fail(*node, "listen", expected);
+  for (const auto& element : *array) {
+    const auto address = element.value_exact<std::string>();
+    if (!address) reader.fail(element, "listen", expected);
+    reader.checked(element, "listen", [&] { check_listen_address(*address); });
+    config.listen.push_back(*address);
+  }
+}
+
+void read_http(TableReader& reader, const std::string& path, Config& config) {
+  const auto* const node = reader.take("http");
+  if (node == nullptr) return;
+  const auto* const table = node->as_table();
+  if (table == nullptr) reader.fail(*node, "http", "write [http] and its keys below it");
+  auto http = TableReader(*table, path, "http.");
+  if (const auto address = http.take_value<std::string>("listen", "an address as text")) {
+    http.checked(*table->get("listen"), "listen", [&] { check_listen_address(*address); });
+    config.http_listen = *address;
+  }
+  http.finish("listen");
+}
+
+void read_exports(TableReader& reader, const std::string& path, Config& config) {
+  const auto* const node = reader.take("export");
+  if (node == nullptr) return;
+  const auto* const array = node->as_array();
+  if (array == nullptr)
+    reader.fail(*node, "export", "write [[export]] with two brackets: there may be several");
+  for (const auto& element : *array) {
+    const auto* const table = element.as_table();
+    if (table == nullptr) reader.fail(element, "export", "write [[export]] and its keys below it");
+    config.exports.push_back(read_export(*table, path, config.exports.size()));
+  }
+}
+
+}  // namespace
+
+std::string Places::at_place(std::string_view key, std::string_view message) const {
+  const auto place = by_key.find(key);
+  return place == by_key.end() ? std::string(message)
+                               : fmt::format("{}: {}", place->second, message);
+}
+
+bool has_same_device(const ExportConfig& one, const ExportConfig& other) {
+  return one.path == other.path && one.read_only == other.read_only && one.offset == other.offset &&
+         one.size == other.size && one.partition == other.partition &&
+         one.direct_io == other.direct_io && one.lock == other.lock;
+}
+
+std::uint64_t parse_size(std::string_view text) {
+  constexpr std::string_view suffixes = "KMGTP";
+  std::uint64_t value = 0;
+  const auto* const end = text.data() + text.size();
+  const auto [rest, failure] = std::from_chars(text.data(), end, value);
+  auto shift = 0U;
+  auto valid = failure == std::errc{};
+  if (valid && rest != end) {
+    const auto suffix = suffixes.find(*rest >= 'a' ? static_cast<char>(*rest - 'a' + 'A') : *rest);
+    valid = suffix != std::string_view::npos && rest + 1 == end;
+    shift = valid ? 10U * (static_cast<unsigned>(suffix) + 1) : 0;
+  }
+  if (!valid)
+    throw ConfigError(
+        fmt::format("\"{}\" is not a size: write bytes, or a whole number with K, M, G, T or P "
+                    "(powers of 1024)",
+                    text));
+  if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) >> shift)
+    throw ConfigError(fmt::format("\"{}\" is too large: sizes stay below 8 EiB", text));
+  return value << shift;
+}
+
+engine::DirectIo parse_direct_io(std::string_view text) {
+  if (text == "auto") return engine::DirectIo::automatic;
+  if (text == "on") return engine::DirectIo::on;
+  if (text == "off") return engine::DirectIo::off;
+  throw ConfigError(fmt::format("\"{}\" is not one of auto, on, off", text));
+}
+
+Config read_config(const std::string& path) {
+  auto file = std::ifstream(path);
+  if (!file)
+    throw ConfigError(
+        fmt::format("cannot read the configuration {}: {}", path, std::strerror(errno)));
+  const auto text = std::string(std::istreambuf_iterator<char>(file), {});
+  const auto table = parse_toml(text, path);
+  auto config = Config{};
+  auto reader = TableReader(table, path, "");
+  read_listen(reader, config);
+  config.workers = reader.take_count("workers", workers_max).value_or(0);
+  config.memory = reader.take_size("memory");
+  config.connections_max =
+      reader.take_count("max_connections", 1U << 20).value_or(default_connections_max);
+  config.busy_poll_us = reader.take_count("busy_poll_us", busy_poll_us_max, 0).value_or(0);
+  config.wake_latency_us = reader.take_count("wake_latency_us", wake_latency_us_max, 0);
+  if (const auto level = reader.take_value<std::string>("log_level", "a text")) {
+    if (!log::is_level(*level))
+      reader.fail(*table.get("log_level"), "log_level",
+                  fmt::format("\"{}\" is not one of trace, debug, info, warn, error, critical, off",
+                              *level));
+    config.log_level = *level;
+  }
+  if (const auto format = reader.take_value<std::string>("log_format", "a text")) {
+    if (!log::is_format(*format))
+      reader.fail(*table.get("log_format"), "log_format",
+                  fmt::format("\"{}\" is not one of text, json", *format));
+    config.log_format = *format;
+  }
+  config.slow_request_ms =
+      reader.take_count("slow_request_ms", slow_request_ms_max, 0).value_or(config.slow_request_ms);
+  read_security(reader, path, config);
+  read_control(reader, path, config);
+  read_http(reader, path, config);
+  read_exports(reader, path, config);
+  if (const auto* const node = table.get("memory"); node != nullptr)
+    reader.checked(*node, "memory", [&] { derive_limits(config); });
+  reader.finish(
+      "listen, workers, memory, max_connections, busy_poll_us, wake_latency_us, log_level, "
+      "log_format, slow_request_ms, user, sandbox, tls, http, control, export");
+  return config;
+}
+
+void validate(const Config& config) {
+  if (config.exports.empty())
+    throw ConfigError(
+        "nothing to serve: name a file (loopnbd serve disk.img) or write an [[export]] into the "
+        "configuration");
+  auto paths_by_name = std::set<std::string_view>{};
+  for (const auto& entry : config.exports) {
+    check_name(entry.name);
+    check_text("a description", entry.description);
+    if (!paths_by_name.insert(entry.name).second)
+      throw ConfigError(entry.at_place(
+          "name",
+          fmt::format("two exports are called \"{}\" (the second is {}): give one of them another "
+                      "name (NAME=FILE, or name = …)",
+                      entry.name, entry.path)));
+    if (!entry.partition.empty() && (entry.offset != 0 || entry.size))
+      throw ConfigError(entry.at_place(
+          "partition",
+          fmt::format("export \"{}\": a partition has its own offset and size: leave out either "
+                      "the partition, or the offset and the size",
+                      entry.name)));
+  }
+  if (config.stdio && !config.listen.empty())
+    throw ConfigError(
+        "--stdio serves one client on standard input and output: leave the listen addresses out");
+  validate_security(config);
+  derive_limits(config);
+}
+
+}  // namespace server

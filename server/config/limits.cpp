@@ -1,0 +1,78 @@
+#include "server/config/limits.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "engine/buffer_pool.h"
+
+namespace server {
+namespace {
+
+// A connection may hold half of what is free, and a piece takes one buffer of the largest class at
+// most.
+constexpr auto memory_min_per_worker = 4 * engine::buffer_size_max;
+
+// In a container with a memory limit, at most half of what the program itself leaves. The other
+// half is for what the kernel charges to the container beside it: socket buffers and page cache.
+std::uint64_t derive_memory(std::uint32_t workers, const ContainerLimits& container) {
+  const auto wanted = std::max(default_memory, std::uint64_t{workers} * memory_min_per_worker);
+  if (!container.memory) return wanted;
+  constexpr auto program_size = std::uint64_t{16} << 20;  // bytes
+  const auto left = *container.memory - std::min(*container.memory, program_size);
+  return std::clamp<std::uint64_t>(left / 2, memory_min_per_worker, wanted);
+}
+
+constexpr std::uint64_t memory_max = std::uint64_t{1} << 40;  // bytes
+// In the kernel's hands at once, by all queues together, as long as they need not be too short for
+// that: half of what Linux allows the whole system by default (fs.aio-max-nr).
+constexpr std::size_t operations_wanted = 32768;
+constexpr std::size_t queue_depth_min = 32;
+
+}  // namespace
+
+Limits derive_limits(const Config& config) {
+  return derive_limits(config, std::thread::hardware_concurrency(), read_container_limits());
+}
+
+Limits derive_limits(const Config& config, std::uint32_t processors,
+                     const ContainerLimits& container) {
+  auto limits = Limits{};
+  limits.container = container;
+  const auto usable = std::min(processors, container.processors.value_or(processors));
+  limits.workers = config.stdio          ? 1
+                   : config.workers != 0 ? config.workers
+                                         : std::clamp(usable, 1U, workers_max);
+  const auto memory = config.memory.value_or(derive_memory(limits.workers, container));
+  // Workers that nobody has asked for must not be what the memory is too little for.
+  if (config.workers == 0)
+    limits.workers = std::min(limits.workers, static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
+                                                  memory / memory_min_per_worker, 1, workers_max)));
+  limits.memory = static_cast<std::size_t>(memory);
+  limits.memory_per_worker = limits.memory / limits.workers;
+  if (limits.memory_per_worker < memory_min_per_worker)
+    throw ConfigError(fmt::format(
+        "memory = {} bytes is too little for {} worker{}: each needs at least {} MiB; "
+        "raise the memory or lower the workers",
+        memory, limits.workers, limits.workers == 1 ? "" : "s", memory_min_per_worker >> 20));
+  if (memory > memory_max)
+    throw ConfigError(fmt::format(
+        "memory = {} bytes is more than {} GiB: it is for data in flight only, of which "
+        "a client seldom has more than a few MiB",
+        memory, memory_max >> 30));
+  const auto queue_count =
+      std::max<std::size_t>(1, config.exports.size()) * std::size_t{limits.workers};
+  limits.queue_depth = static_cast<std::uint32_t>(std::clamp<std::size_t>(
+      operations_wanted / queue_count, queue_depth_min, limits.queue_depth));
+  limits.connections_max = config.connections_max;
+  limits.busy_poll = std::chrono::microseconds(config.busy_poll_us);
+  if (config.slow_request_ms != 0)
+    limits.slow_request = std::chrono::milliseconds(config.slow_request_ms);
+  limits.handshakes_max_per_worker = std::max(16U, config.connections_max / 4 / limits.workers);
+  // nbdinfo --list asks a few options of each export in one connection.
+  limits.options_max = 1000 + 16 * static_cast<std::uint32_t>(config.exports.size());
+  return limits;
+}
+
+}  // namespace server

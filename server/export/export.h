@@ -1,0 +1,101 @@
+// What clients can ask for by name: a device and how it is offered. Immutable but for what is
+// counted, shared by all workers.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/block_device.h"
+#include "proto/negotiation.h"
+#include "server/base/log.h"
+#include "server/base/metrics.h"
+#include "server/config/config.h"
+#include "server/config/limits.h"
+#include "server/policy/rate_limiter.h"
+#include "server/policy/writer_leases.h"
+
+namespace server {
+
+class Export {
+ public:
+  // `replaces`: exports whose clients must have gone before this one's are served, because both
+  // work on one file in different ways.
+  Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device, const Limits& limits,
+         std::vector<std::weak_ptr<const Export>> replaces = {});
+
+  const std::string& name() const noexcept { return config_.name; }
+  const ExportConfig& config() const noexcept { return config_; }
+  // What serves it at this moment. Any thread.
+  std::shared_ptr<engine::BlockDevice> device() const;
+  std::string path() const;
+  // Another device in its place; only while the workers hold back what is submitted to it.
+  void set_device(std::shared_ptr<engine::BlockDevice> device);
+  void set_path(std::string path);
+
+  ExportLimiter& limiter() const noexcept { return *limiter_; }
+
+  const std::vector<std::weak_ptr<const Export>>& replaces() const noexcept { return replaces_; }
+  bool replaces(const Export& other) const noexcept;
+
+  // For the negotiation with a client that may write or not, with the size of this moment.
+  proto::ExportDescription describe(bool writable = true) const;
+
+  // Before anybody uses it: both have the same device from now on, whatever is put in its place,
+  // and the clients of `other` count here, too, as writers and for the limits.
+  void share_with(const Export& other);
+  // Before anybody uses it: what is counted from now on is added to what `other` has counted.
+  void count_on(const Export& other) { metrics_ = other.metrics_; }
+  bool shares_device(const Export& other) const noexcept { return writers_ == other.writers_; }
+
+  // As WriterLeases, within `writers_max` of the configuration.
+  bool may_take_writer(const std::string& host) const;
+  WriterLease take_writer(const std::string& host);
+  std::string writers() const { return writers_->holders(); }
+
+  // Lets some of the messages about failing requests through.
+  log::RateLimit& error_log() noexcept { return error_log_; }
+  // And about slow ones.
+  log::RateLimit& slow_log() noexcept { return slow_log_; }
+  // And about those that are under way for too long.
+  log::RateLimit& under_way_log() noexcept { return under_way_log_; }
+
+  // What each worker has counted; written by that worker alone.
+  std::span<ExportMetrics> metrics() noexcept { return *metrics_; }
+  std::span<const ExportMetrics> metrics() const noexcept { return *metrics_; }
+
+ private:
+  const ExportConfig config_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<engine::BlockDevice> device_;  // under mutex_
+  std::string path_;                             // under mutex_
+  const std::uint32_t payload_length_max_;       // bytes
+  const std::vector<std::weak_ptr<const Export>> replaces_;
+  std::shared_ptr<ExportLimiter> limiter_;
+  std::shared_ptr<WriterLeases> writers_;
+  log::RateLimit error_log_;
+  log::RateLimit slow_log_;
+  log::RateLimit under_way_log_;
+  std::shared_ptr<std::vector<ExportMetrics>> metrics_;  // never grows
+};
+
+// Immutable: a change of the configuration makes another table.
+class ExportTable {
+ public:
+  explicit ExportTable(std::vector<std::shared_ptr<Export>> exports)
+      : exports_(std::move(exports)) {}
+
+  const std::vector<std::shared_ptr<Export>>& all() const noexcept { return exports_; }
+  // The empty name finds the first export. nullptr: there is none.
+  std::shared_ptr<Export> find(std::string_view name) const;
+
+ private:
+  std::vector<std::shared_ptr<Export>> exports_;
+};
+
+}  // namespace server

@@ -1,0 +1,150 @@
+#include "server/live/export_changes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/open_device.h"
+#include "server/base/log.h"
+#include "server/export/partition.h"
+
+namespace server {
+namespace {
+
+class Planner {
+ public:
+  Planner(const ExportTable& current, const std::vector<std::shared_ptr<Export>>& gone,
+          const Limits& limits, engine::BlockingPool& pool)
+      : limits_(limits), pool_(pool), replaceable_(current.all()), gone_(gone) {}
+
+  ExportChanges plan(std::vector<ExportConfig> configs) {
+    auto exports = std::vector<std::shared_ptr<Export>>(configs.size());
+    // What stays has to be known before anything is opened: only the rest can give way.
+    for (auto index = std::size_t{0}; index < configs.size(); ++index)
+      exports[index] = keep(configs[index]);
+    changes_.leaving = replaceable_;
+    replaceable_.insert(replaceable_.end(), gone_.begin(), gone_.end());
+    for (auto index = std::size_t{0}; index < configs.size(); ++index)
+      if (exports[index] == nullptr) exports[index] = make(std::move(configs[index]));
+    name_changes();
+    for (auto worker = 0U; worker < limits_.workers; ++worker) {
+      auto& queues = changes_.queues.emplace_back();
+      for (const auto& target : changes_.arriving)
+        queues.push_back(make_queue(target, limits_.queue_depth));
+    }
+    changes_.table = std::make_shared<const ExportTable>(std::move(exports));
+    return std::move(changes_);
+  }
+
+ private:
+  // The export that is this already.
+  std::shared_ptr<Export> keep(const ExportConfig& config) {
+    const auto same = std::ranges::find_if(
+        replaceable_, [&](const auto& entry) { return entry->config() == config; });
+    if (same == replaceable_.end()) return nullptr;
+    auto kept = std::move(*same);
+    replaceable_.erase(same);
+    return kept;
+  }
+
+  std::shared_ptr<Export> make(ExportConfig config) {
+    auto device = std::shared_ptr<engine::BlockDevice>{};
+    for (const auto& entry : replaceable_)
+      if (device == nullptr && has_same_device(entry->config(), config)) device = entry->device();
+    if (device == nullptr) device = open(config);
+    auto replaced = std::vector<std::weak_ptr<const Export>>{};
+    for (const auto& entry : replaceable_) {
+      // What one of them waits for, its successor waits for, too.
+      if (entry->device() == device)
+        replaced.insert(replaced.end(), entry->replaces().begin(), entry->replaces().end());
+      if (entry->device() == device || !conflicts(*entry->device(), *device)) continue;
+      replaced.emplace_back(entry);
+      changes_.displaced.push_back(entry);
+    }
+    auto made = std::make_shared<Export>(std::move(config), device, limits_, std::move(replaced));
+    for (const auto& entry : replaceable_)
+      if (entry->device() == device) made->share_with(*entry);
+    // Whoever watches knows an export by its name, and its counters must not go back. Those of the
+    // present table come first.
+    const auto namesake = std::ranges::find(replaceable_, made->name(), &Export::name);
+    if (namesake != replaceable_.end()) made->count_on(**namesake);
+    return changes_.arriving.emplace_back(std::move(made));
+  }
+
+  std::shared_ptr<engine::BlockDevice> open(const ExportConfig& config) {
+    auto predecessors = std::vector<std::shared_ptr<engine::BlockDevice>>{};
+    for (const auto& entry : replaceable_) predecessors.push_back(entry->device());
+    return open_export_device(config, pool_, std::move(predecessors));
+  }
+
+  // Two that only read get along; two windows might share a block.
+  static bool conflicts(const engine::BlockDevice& one, const engine::BlockDevice& other) {
+    return engine::on_same_file(one, other) &&
+           !(one.geometry().read_only && other.geometry().read_only);
+  }
+
+  void name_changes() {
+    const auto names = [](const auto& exports, const auto& others, bool in_both) {
+      auto found = std::vector<std::string>{};
+      for (const auto& entry : exports) {
+        const auto other = std::ranges::any_of(
+            others, [&](const auto& that) { return that->name() == entry->name(); });
+        if (other == in_both) found.push_back(entry->name());
+      }
+      return found;
+    };
+    changes_.names.added = names(changes_.arriving, changes_.leaving, false);
+    changes_.names.changed = names(changes_.arriving, changes_.leaving, true);
+    changes_.names.removed = names(changes_.leaving, changes_.arriving, false);
+  }
+
+  const Limits& limits_;
+  engine::BlockingPool& pool_;
+  std::vector<std::shared_ptr<Export>> replaceable_;
+  const std::vector<std::shared_ptr<Export>>& gone_;
+  ExportChanges changes_;
+};
+
+}  // namespace
+
+ExportChanges plan_changes(const ExportTable& current,
+                           const std::vector<std::shared_ptr<Export>>& gone,
+                           std::vector<ExportConfig> configs, const Limits& limits,
+                           engine::BlockingPool& pool) {
+  return Planner(current, gone, limits, pool).plan(std::move(configs));
+}
+
+std::shared_ptr<engine::BlockDevice> open_export_device(
+    const ExportConfig& config, engine::BlockingPool& pool,
+    std::vector<std::shared_ptr<engine::BlockDevice>> predecessors) {
+  auto options = engine::DeviceOptions{};
+  options.path = config.path;
+  options.read_only = config.read_only;
+  options.direct_io = config.direct_io;
+  options.offset = config.offset;
+  options.size = config.size;
+  options.lock = config.lock;
+  options.predecessors = std::move(predecessors);
+  try {
+    if (!config.partition.empty()) {
+      const auto partition = find_partition(config.path, config.partition);
+      options.offset = partition.offset;
+      options.size = partition.size;
+    }
+  } catch (const PartitionError& error) {
+    throw ConfigError(
+        config.at_place("partition", fmt::format("export \"{}\": {}", config.name, error.what())));
+  }
+  options.report = [name = config.name](std::string_view event) {
+    log::warn("export \"{}\": {}", name, event);
+  };
+  try {
+    return engine::open_device(options, pool);
+  } catch (const engine::OpenError& error) {
+    throw ConfigError(config.at_place(error.option(),
+                                      fmt::format("export \"{}\": {}", config.name, error.what())));
+  }
+}
+
+}  // namespace server

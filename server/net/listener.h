@@ -1,0 +1,36 @@
+// Accepts connections on one listening socket. Used on the thread of its io_context.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "server/base/asio.h"
+#include "server/base/unique_fd.h"
+#include "server/net/listen_address.h"
+#include "server/policy/client_identity.h"
+
+namespace server {
+
+class Listener {
+ public:
+  using Accepted = std::function<void(UniqueFd socket, ClientIdentity client)>;
+
+  // `accepted` is called for each connection, a connected non-blocking socket.
+  Listener(asio::io_context& io_context, ListeningSocket socket, Accepted accepted);
+  ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  const std::string& name() const noexcept { return socket_.name(); }
+
+ private:
+  void wait();
+  void accept_all();
+
+  ListeningSocket socket_;
+  Descriptor descriptor_;  // the socket's file descriptor; not ours to close
+  Timer pause_;
+  Accepted accepted_;
+};
+
+}  // namespace server

@@ -1,0 +1,70 @@
+// What the server proves itself with in TLS, and what it takes from clients: a certificate and its
+// key, the authority of client certificates, pre-shared keys. One immutable set of them is shared
+// by all connections that began with it; a reload makes a new one for those that come.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/negotiation.h"
+#include "server/config/config.h"
+
+struct ssl_ctx_st;
+struct ssl_st;
+
+namespace server {
+
+class TlsCredentials {
+ public:
+  // Reads the files. Throws ConfigError with file and key.
+  explicit TlsCredentials(const TlsConfig& config);
+
+  proto::TlsMode mode() const noexcept { return mode_; }
+  // A session of a server that knows these credentials; nullptr: out of memory.
+  ssl_st* make_session() const noexcept;
+  // The key of a user of pre-shared keys; empty: unknown.
+  std::span<const unsigned char> key_of(std::string_view user) const;
+
+ private:
+  struct FreeContext {
+    void operator()(ssl_ctx_st* context) const noexcept;
+  };
+
+  const proto::TlsMode mode_;
+  std::map<std::string, std::vector<unsigned char>, std::less<>> keys_;
+  std::unique_ptr<ssl_ctx_st, FreeContext> context_;
+};
+
+// The credentials of this moment. Any thread.
+class TlsContext {
+ public:
+  // Throws ConfigError.
+  explicit TlsContext(TlsConfig config);
+
+  // nullptr: TLS is off.
+  std::shared_ptr<const TlsCredentials> credentials() const;
+
+  // Reads the files again, for connections to come. Throws ConfigError, and then keeps what it has.
+  void reload();
+  // The same with another configuration.
+  void reload(TlsConfig config);
+
+ private:
+  mutable std::mutex mutex_;
+  TlsConfig config_;
+  std::shared_ptr<const TlsCredentials> credentials_;
+};
+
+// The oldest complaint of OpenSSL in this thread, for people; forgets all of them.
+std::string take_tls_error();
+
+// Reads lines of user:hexkey, as psktool writes them. Throws ConfigError with path and line.
+std::map<std::string, std::vector<unsigned char>, std::less<>> read_keys(const std::string& path);
+
+}  // namespace server

@@ -1,0 +1,68 @@
+// The byte stream to one client through TLS: OpenSSL on the descriptors themselves, so that the
+// kernel can encrypt what is sent where it knows how to (kernel TLS); nothing depends on that.
+// Belongs to one worker, as every transport.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "server/net/tls_credentials.h"
+#include "server/net/transport.h"
+
+struct ssl_st;
+
+namespace server {
+
+class TlsTransport final : public Transport {
+ public:
+  // Takes over the stream of a transport on which STARTTLS was acknowledged. Nothing can be read or
+  // written before the handshake is over.
+  TlsTransport(Stream stream, std::shared_ptr<const TlsCredentials> credentials);
+  ~TlsTransport() override;
+
+  // Goes on with the handshake: 0 when it is over, and the client's identity known; -EAGAIN:
+  // wait_readable(); otherwise it has failed, which is in the log.
+  int shake_hands();
+
+  ssize_t read_some(std::span<const iovec> buffers) noexcept override;
+  ssize_t write_some(std::span<const iovec> buffers) noexcept override;
+  bool has_buffered_input() const noexcept override;
+  void end_output() noexcept override;
+  std::string protection() const override;
+
+  // For OpenSSL's callback: the key of the user that the client says it is; empty: unknown.
+  std::span<const unsigned char> find_key(std::string_view user);
+
+ private:
+  static constexpr std::size_t record_size = 16U << 10;  // bytes; the largest of TLS
+  using Record = std::array<std::byte, record_size>;
+
+  struct FreeSession {
+    void operator()(ssl_st* session) const noexcept;
+  };
+
+  bool is_open() const noexcept;
+  void note_identity();
+  std::span<const std::byte> next_record(std::span<const iovec> buffers, std::size_t skip);
+  ssize_t failed(int result, bool& needs_other_direction) noexcept;
+
+  const std::shared_ptr<const TlsCredentials> credentials_;  // outlive the session
+  std::unique_ptr<ssl_st, FreeSession> session_;
+  std::string claimed_user_;  // of pre-shared keys; not proven before the handshake is over
+  bool established_ = false;
+  bool drained_ = false;  // the last read has found nothing more
+
+  // Small pieces are gathered into whole records here.
+  std::unique_ptr<Record> gathered_;
+  // A record that OpenSSL has begun to send and must be given again, from the same place.
+  std::span<const std::byte> begun_;
+  std::optional<ssize_t> end_;  // what every further read says: 0 or -errno
+  bool broken_ = false;         // OpenSSL cannot go on, not even to say goodbye
+};
+
+}  // namespace server

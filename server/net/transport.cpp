@@ -1,0 +1,84 @@
+#include "server/net/transport.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace server {
+namespace {
+
+Descriptor adopt(asio::io_context& io_context, UniqueFd fd) {
+  const auto flags = ::fcntl(fd.get(), F_GETFL);
+  if (flags >= 0) ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK);
+  auto descriptor = Descriptor(io_context, fd.get());
+  fd.release();
+  return descriptor;
+}
+
+}  // namespace
+
+void Transport::cancel_waits() noexcept {
+  auto ignored = boost::system::error_code{};
+  stream_.input.cancel(ignored);
+  if (stream_.output) stream_.output->cancel(ignored);
+}
+
+void Transport::end_output() noexcept {
+  if (stream_.output) {
+    // It may be one of two descriptors of a socket; the other one keeps that open.
+    ::shutdown(stream_.output->native_handle(), SHUT_WR);
+    auto ignored = boost::system::error_code{};
+    stream_.output->close(ignored);
+  } else if (stream_.input.is_open()) {
+    ::shutdown(stream_.input.native_handle(), SHUT_WR);
+  }
+}
+
+void Transport::close() noexcept {
+  auto ignored = boost::system::error_code{};
+  if (stream_.input.is_open()) stream_.input.close(ignored);
+  if (stream_.output && stream_.output->is_open()) stream_.output->close(ignored);
+}
+
+bool Transport::peer_has_closed() noexcept {
+  if (!stream_.input.is_open()) return true;
+  auto state = pollfd{.fd = stream_.input.native_handle(), .events = POLLRDHUP, .revents = 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+SocketTransport::SocketTransport(asio::io_context& io_context, UniqueFd socket,
+                                 ClientIdentity client)
+    : Transport(Stream{.input = adopt(io_context, std::move(socket)),
+                       .output = std::nullopt,
+                       .client = std::move(client)}) {}
+
+SocketTransport::SocketTransport(asio::io_context& io_context, UniqueFd input, UniqueFd output,
+                                 ClientIdentity client)
+    : Transport(Stream{.input = adopt(io_context, std::move(input)),
+                       .output = adopt(io_context, std::move(output)),
+                       .client = std::move(client)}) {}
+
+ssize_t SocketTransport::read_some(std::span<const iovec> buffers) noexcept {
+  for (;;) {
+    const auto count =
+        ::readv(stream_.input.native_handle(), buffers.data(), static_cast<int>(buffers.size()));
+    if (count >= 0) return count;
+    if (errno != EINTR) return -errno;
+  }
+}
+
+ssize_t SocketTransport::write_some(std::span<const iovec> buffers) noexcept {
+  // SIGPIPE is ignored by the process, since writev() has no flag against it and serves pipes as
+  // well.
+  for (;;) {
+    const auto count =
+        ::writev(writable().native_handle(), buffers.data(), static_cast<int>(buffers.size()));
+    if (count >= 0) return count;
+    if (errno != EINTR) return -errno;
+  }
+}
+
+}  // namespace server

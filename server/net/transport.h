@@ -1,0 +1,99 @@
+// The byte stream to one client: non-blocking reads and writes, and waits for when they can go on.
+// Used by the worker that owns the connection. A connection begins with a SocketTransport; STARTTLS
+// replaces it by one that takes over its descriptors.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "server/base/asio.h"
+#include "server/base/unique_fd.h"
+#include "server/policy/client_identity.h"
+
+namespace server {
+
+// What a transport reads from and writes to, and who is at the other end.
+struct Stream {
+  Descriptor input;
+  std::optional<Descriptor> output;  // absent: input serves both directions
+  ClientIdentity client;
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  // Bytes received, 0 at the end of the stream, or -errno (-EAGAIN: wait_readable()). Less than was
+  // asked for: nothing more can be had now.
+  virtual ssize_t read_some(std::span<const iovec> buffers) noexcept = 0;
+  // Bytes sent, or -errno (-EAGAIN: wait_writable()). What was not sent must be offered again,
+  // from the same memory and in front of anything new: a part of it may be on its way.
+  virtual ssize_t write_some(std::span<const iovec> buffers) noexcept = 0;
+  // There is something to read that the kernel does not know of, so that waiting would be in vain.
+  virtual bool has_buffered_input() const noexcept { return false; }
+
+  // Complete with an error code: any Asio token for one.
+  template <typename Token>
+  auto wait_readable(Token&& token) {
+    return reading_needs_output_
+               ? writable().async_wait(Descriptor::wait_write, std::forward<Token>(token))
+               : stream_.input.async_wait(Descriptor::wait_read, std::forward<Token>(token));
+  }
+  template <typename Token>
+  auto wait_writable(Token&& token) {
+    return writing_needs_input_
+               ? stream_.input.async_wait(Descriptor::wait_read, std::forward<Token>(token))
+               : writable().async_wait(Descriptor::wait_write, std::forward<Token>(token));
+  }
+  // Ends pending waits.
+  void cancel_waits() noexcept;
+
+  // Says "no more" to the client; what was written still arrives.
+  virtual void end_output() noexcept;
+  // Ends pending waits and closes.
+  void close() noexcept;
+
+  // The client has closed its side, whether or not all it sent has been read.
+  bool peer_has_closed() noexcept;
+
+  const ClientIdentity& client() const noexcept { return stream_.client; }
+  // Who is on the other side, for the log.
+  const std::string& peer() const noexcept { return client().name; }
+  // How the stream is protected, for people; empty: not at all.
+  virtual std::string protection() const { return {}; }
+
+  // Gives its stream up to a transport that takes its place.
+  Stream take_stream() noexcept { return std::move(stream_); }
+
+ protected:
+  explicit Transport(Stream stream) noexcept : stream_(std::move(stream)) {}
+
+  Descriptor& writable() noexcept { return stream_.output ? *stream_.output : stream_.input; }
+
+  Stream stream_;
+  // Encryption may have to send before it can receive, and the reverse.
+  bool reading_needs_output_ = false;
+  bool writing_needs_input_ = false;
+};
+
+class SocketTransport final : public Transport {
+ public:
+  explicit SocketTransport(Stream stream) noexcept : Transport(std::move(stream)) {}
+  // One descriptor for both directions: a connected stream socket.
+  SocketTransport(asio::io_context& io_context, UniqueFd socket, ClientIdentity client);
+  // One for each direction: standard input and output.
+  SocketTransport(asio::io_context& io_context, UniqueFd input, UniqueFd output,
+                  ClientIdentity client);
+
+  ssize_t read_some(std::span<const iovec> buffers) noexcept override;
+  ssize_t write_some(std::span<const iovec> buffers) noexcept override;
+};
+
+}  // namespace server

@@ -1,0 +1,83 @@
+#include "server/policy/rate_limiter.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace server {
+namespace {
+
+constexpr double nanoseconds_per_second = 1e9;
+// Of one request, in nanoseconds: an hour, however small the limit is.
+constexpr double price_max = 3600 * nanoseconds_per_second;
+
+}  // namespace
+
+void TokenBucket::set(std::uint64_t per_second, double burst_seconds) noexcept {
+  burst_.store(static_cast<std::int64_t>(burst_seconds * nanoseconds_per_second),
+               std::memory_order_relaxed);
+  per_second_.store(per_second, std::memory_order_relaxed);
+  earned_at_.store(0, std::memory_order_relaxed);
+}
+
+TokenBucket::Time TokenBucket::take(std::uint64_t amount, Time now) noexcept {
+  const auto per_second = per_second_.load(std::memory_order_relaxed);
+  if (per_second == 0) return now;
+  const auto now_count = std::chrono::nanoseconds(now.time_since_epoch()).count();
+  const auto price = static_cast<std::int64_t>(std::min(
+      price_max,
+      static_cast<double>(amount) * nanoseconds_per_second / static_cast<double>(per_second)));
+  auto earned_at = earned_at_.load(std::memory_order_relaxed);
+  auto begin = std::max(earned_at, now_count);
+  while (!earned_at_.compare_exchange_weak(earned_at, begin + price, std::memory_order_relaxed))
+    begin = std::max(earned_at, now_count);
+  return std::max(now,
+                  Time(std::chrono::nanoseconds(begin - burst_.load(std::memory_order_relaxed))));
+}
+
+void RateLimiter::set(const RateLimits& limits) noexcept {
+  read_iops_.set(limits.read_iops, limits.burst_seconds);
+  write_iops_.set(limits.write_iops, limits.burst_seconds);
+  read_bytes_.set(limits.read_bytes, limits.burst_seconds);
+  write_bytes_.set(limits.write_bytes, limits.burst_seconds);
+  any_.store(limits.any(), std::memory_order_relaxed);
+}
+
+RateLimiter::Time RateLimiter::take_read(std::uint64_t bytes, Time now) noexcept {
+  return std::max(read_iops_.take(1, now), read_bytes_.take(bytes, now));
+}
+
+RateLimiter::Time RateLimiter::take_write(std::uint64_t bytes, Time now) noexcept {
+  return std::max(write_iops_.take(1, now), write_bytes_.take(bytes, now));
+}
+
+void ExportLimiter::set(const RateLimits& all, const RateLimits& each_client) {
+  const std::lock_guard lock(mutex_);
+  all_limits_ = all;
+  client_limits_ = each_client;
+  all_.set(all);
+  for (const auto& [client, entry] : clients_)
+    if (const auto limiter = entry.lock()) limiter->set(each_client);
+}
+
+RateLimits ExportLimiter::all() const {
+  const std::lock_guard lock(mutex_);
+  return all_limits_;
+}
+
+RateLimits ExportLimiter::each_client() const {
+  const std::lock_guard lock(mutex_);
+  return client_limits_;
+}
+
+std::shared_ptr<RateLimiter> ExportLimiter::for_client(const std::string& client) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(clients_, [](const auto& entry) { return entry.second.expired(); });
+  auto& entry = clients_[client];
+  if (auto limiter = entry.lock()) return limiter;
+  auto limiter = std::make_shared<RateLimiter>();
+  limiter->set(client_limits_);
+  entry = limiter;
+  return limiter;
+}
+
+}  // namespace server

@@ -1,0 +1,142 @@
+#include "server/serving/handshake.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "server/base/log.h"
+#include "server/net/tls_transport.h"
+#include "server/serving/client_directory.h"
+
+namespace server {
+namespace {
+
+// Negotiated at a time. The answer to a LIST can be thousands of times as long as the question, so
+// that not many of them may be answered before the client reads.
+constexpr std::size_t step_max = 64;  // bytes
+
+// False: the client is gone or the transport was closed.
+Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const auto vector =
+        iovec{.iov_base = const_cast<std::byte*>(bytes.data()),  // writev() only reads
+              .iov_len = bytes.size()};
+    const auto sent = transport.write_some(std::span(&vector, 1));
+    if (sent > 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(sent));
+    } else if (sent == -EAGAIN) {
+      const auto [failure] = co_await transport.wait_writable(as_result);
+      if (failure) co_return false;
+    } else {
+      co_return false;
+    }
+  }
+  co_return true;
+}
+
+// Bytes received; 0: the client is gone or the transport was closed.
+Awaitable<std::size_t> receive_some(Transport& transport, std::span<std::byte> room) {
+  for (;;) {
+    const auto vector = iovec{.iov_base = room.data(), .iov_len = room.size()};
+    const auto received = transport.read_some(std::span(&vector, 1));
+    if (received > 0) co_return static_cast<std::size_t>(received);
+    if (received != -EAGAIN) co_return 0;
+    const auto [failure] = co_await transport.wait_readable(as_result);
+    if (failure) co_return 0;
+  }
+}
+
+// Puts TLS between the transport and its client. False: the client is gone, or could not be agreed
+// with; what it still sends is drained then, so that it gets to read why.
+Awaitable<bool> start_tls(std::unique_ptr<Transport>& transport,
+                          std::shared_ptr<const TlsCredentials> credentials) {
+  auto encrypted = std::make_unique<TlsTransport>(transport->take_stream(), std::move(credentials));
+  auto& session = *encrypted;
+  transport = std::move(encrypted);
+  auto step = session.shake_hands();
+  while (step == -EAGAIN) {
+    const auto [failure] = co_await transport->wait_readable(as_result);
+    if (failure) co_return false;
+    step = session.shake_hands();
+  }
+  if (step == 0) co_return true;
+  transport = std::make_unique<SocketTransport>(transport->take_stream());
+  co_await linger(*transport);
+  co_return false;
+}
+
+bool within_limits(const proto::Negotiation& negotiation, const Transport& transport,
+                   const Limits& limits) {
+  if (negotiation.option_count() <= limits.options_max) return true;
+  log::connection<log::Level::warn>(
+      {.client = transport.peer()},
+      "{}: closed after more than {} options without choosing an export", transport.peer(),
+      limits.options_max);
+  return false;
+}
+
+}  // namespace
+
+Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
+                                                const std::shared_ptr<const ExportTable>& exports,
+                                                const Limits& limits,
+                                                std::shared_ptr<const TlsCredentials> tls) {
+  using Next = proto::Negotiation::Next;
+  auto directory = ClientDirectory(exports, transport->client());
+  auto negotiation = proto::Negotiation(directory, tls ? tls->mode() : proto::TlsMode::off);
+  auto output = proto::Negotiation::greeting();
+  auto input = std::array<std::byte, 4096>{};
+  auto going_on = co_await send_all(*transport, output);
+  while (going_on) {
+    const auto received = co_await receive_some(*transport, input);
+    if (received == 0) break;
+    auto rest = std::span<const std::byte>(input).first(received);
+    auto progress = proto::Negotiation::Progress{};
+    while (going_on && !rest.empty() && progress.next == Next::receive) {
+      output.clear();
+      progress = negotiation.receive(rest.first(std::min(rest.size(), step_max)), output);
+      rest = rest.subspan(progress.consumed);
+      if (progress.next == Next::start_tls && !rest.empty()) {
+        log::connection<log::Level::warn>(
+            {.client = transport->peer()},
+            "{}: closed: it sent more behind STARTTLS without waiting for the answer, which "
+            "could be somebody else's words",
+            transport->peer());
+        co_return std::nullopt;
+      }
+      going_on = co_await send_all(*transport, output);
+    }
+    if (!going_on) break;
+    if (progress.next == Next::transmit) {
+      auto handshake = Handshake{};
+      handshake.negotiated = negotiation.result();
+      handshake.target = directory.chosen();
+      handshake.lease = directory.take_lease();
+      handshake.early_input.assign(rest.begin(), rest.end());
+      co_return std::move(handshake);
+    }
+    if (progress.next == Next::close) {
+      const auto& peer = transport->peer();
+      log::connection({.client = peer}, "{}: handshake ended: {}", peer, negotiation.reason());
+      co_await linger(*transport);
+      break;
+    }
+    if (progress.next == Next::start_tls) {
+      going_on = co_await start_tls(transport, tls);
+      directory.set_client(transport->client());
+      negotiation.tls_started();
+    }
+    going_on = going_on && within_limits(negotiation, *transport, limits);
+  }
+  co_return std::nullopt;
+}
+
+Awaitable<void> linger(Transport& transport) {
+  auto ignored = std::array<std::byte, 4096>{};
+  transport.end_output();
+  auto received = std::size_t{1};
+  while (received > 0) received = co_await receive_some(transport, ignored);
+}
+
+}  // namespace server

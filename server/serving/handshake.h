@@ -1,0 +1,38 @@
+// The handshake of one connection: pumps bytes between a transport and proto::Negotiation.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "proto/negotiation.h"
+#include "server/base/asio.h"
+#include "server/config/limits.h"
+#include "server/export/export.h"
+#include "server/net/tls_credentials.h"
+#include "server/net/transport.h"
+#include "server/policy/writer_leases.h"
+
+namespace server {
+
+struct Handshake {
+  proto::Negotiated negotiated;
+  std::shared_ptr<Export> target;
+  WriterLease lease;                   // where the client may write
+  std::vector<std::byte> early_input;  // what the client sent behind its GO
+};
+
+// Runs until the client has chosen an export, or nothing when the connection is to be closed. The
+// client chooses from what `exports` is at each moment. Whoever calls it enforces the deadline by
+// closing the transport, which ends it. STARTTLS replaces the transport. `tls`: nullptr where there
+// is none. The arguments outlive the coroutine.
+Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
+                                                const std::shared_ptr<const ExportTable>& exports,
+                                                const Limits& limits,
+                                                std::shared_ptr<const TlsCredentials> tls);
+
+// Ends the output and reads what the client still sends until it closes, so that nothing sent
+// before is lost to a reset of the connection. The caller enforces a deadline in the same way.
+Awaitable<void> linger(Transport& transport);
+
+}  // namespace server

@@ -1,0 +1,161 @@
+// What the server is doing, as a plain value: for /metrics, /status, the control socket and the
+// watchdog. Counters are read where the workers keep them; the workers are asked for the rest by
+// post(), so that nothing they own is touched from outside.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/constants.h"
+#include "server/base/asio.h"
+#include "server/base/metrics.h"
+#include "server/policy/rate_limiter.h"
+
+namespace server {
+
+class Connection;
+class Export;
+class ExportTable;
+class Worker;
+
+struct DurationStatus {
+  std::array<std::uint64_t, duration_bucket_count> buckets{};  // as in metrics.h
+  std::chrono::nanoseconds sum{0};
+
+  std::uint64_t count() const noexcept;
+  // The end of the bucket that holds the given part (0 to 1) of all; zero when there is nothing.
+  std::chrono::nanoseconds quantile(double part) const noexcept;
+  void add(const DurationCounter& counter) noexcept;
+};
+
+struct CommandStatus {
+  proto::Command command = proto::Command::read;
+  bool known = true;  // false: what the specification has no name for, all together
+  std::uint64_t answered = 0;
+  std::uint64_t dropped = 0;  // with their connection
+  std::uint64_t in_flight = 0;
+  std::uint64_t bytes = 0;
+  DurationStatus queue;
+  DurationStatus device;
+  DurationStatus send;
+  std::array<std::uint64_t, error_kinds.size()> errors{};
+};
+
+struct ExportStatus {
+  std::string name;
+  std::string path;
+  std::string description;
+  std::uint64_t size = 0;        // bytes
+  std::string mode;              // "direct", "buffered" or "memory"
+  std::uint32_t block_size = 1;  // bytes: the alignment of its I/O
+  bool read_only = false;
+  bool paused = false;
+  RateLimits limits;         // of all clients
+  RateLimits client_limits;  // of each
+  int sync_error = 0;        // -errno of the sync that failed, or 0
+  std::uint64_t connections = 0;
+  std::uint64_t connections_total = 0;
+  std::uint64_t tls_connections = 0;
+  std::uint64_t tls_connections_total = 0;
+  std::uint64_t sync_failures = 0;
+  std::uint64_t requests_slow = 0;  // under way for too long
+  DurationStatus submit;
+  std::vector<CommandStatus> commands;  // one for each; the unknown ones last
+};
+
+struct ConnectionStatus {
+  std::uint64_t id = 0;  // unique while the process lives
+  std::string peer;
+  std::string protection;  // "TLSv1.3, TLS_AES_128_GCM_SHA256"; empty: none
+  std::string export_name;
+  std::size_t worker = 0;
+  bool read_only = false;
+  std::chrono::milliseconds age{0};
+  std::uint64_t requests = 0;  // answered
+  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_written = 0;
+  std::uint64_t requests_in_flight = 0;
+  std::uint64_t memory = 0;                 // bytes of buffers it holds
+  std::chrono::nanoseconds latency_sum{0};  // from header to the end of the reply, of `requests`
+};
+
+struct WorkerStatus {
+  bool responding = false;        // false: what follows below the line is not known
+  std::uint64_t connections = 0;  // in any phase
+  std::uint64_t connections_total = 0;
+  std::uint64_t handshakes_failed = 0;
+  std::uint64_t resource_waits = 0;
+  std::uint64_t turns = 0;
+  std::uint64_t memory_in_use = 0;  // bytes
+  std::uint64_t memory_budget = 0;  // bytes
+  // From its thread.
+  std::vector<ConnectionStatus> clients;  // those that have chosen an export
+};
+
+struct ServerStatus {
+  std::string version;
+  std::chrono::milliseconds uptime{0};
+  std::int64_t start_time_seconds = 0;  // since the epoch
+  bool listening = false;
+  bool draining = false;
+  std::vector<std::string> listen;  // addresses
+  std::uint64_t connections_max = 0;
+  std::vector<ExportStatus> exports;
+  std::vector<WorkerStatus> workers;
+
+  bool all_workers_respond() const noexcept;
+  std::uint64_t connection_count() const noexcept;
+  std::uint64_t memory_in_use() const noexcept;  // bytes
+  std::uint64_t memory_budget() const noexcept;  // bytes
+};
+
+// Any thread. Whether it is paused is not known here.
+ExportStatus status_of(const Export& target);
+WorkerStatus status_of(const Worker& worker);
+
+// Gathers the status for whoever asks. However many do, a worker has only one question waiting for
+// it, and few in a second. Used on the thread of its io_context.
+class StatusGatherer {
+ public:
+  // Both outlive the workers' threads and this object.
+  StatusGatherer(asio::io_context& io_context, const std::vector<std::unique_ptr<Worker>>& workers);
+  StatusGatherer(const StatusGatherer&) = delete;
+  StatusGatherer& operator=(const StatusGatherer&) = delete;
+
+  // The exports and workers as they are after this call; `clients` and `responding` of those
+  // workers that answer within `deadline`.
+  Awaitable<ServerStatus> gather(std::shared_ptr<const ExportTable> exports,
+                                 std::chrono::milliseconds deadline);
+
+ private:
+  using Clients = std::vector<ConnectionStatus>;
+
+  // What those who asked at about the same time wait for; they own it.
+  struct Round {
+    std::vector<std::optional<Clients>> clients;  // by worker
+    std::uint64_t number = 0;                     // of rounds begun; zero: not yet
+    std::vector<Timer*> waiting;
+  };
+
+  std::shared_ptr<Round> join_next_round();
+  void begin_round();
+  void ask(std::size_t worker);
+  void take(std::size_t worker, std::uint64_t number, const Clients& clients);
+
+  asio::io_context& io_context_;
+  const std::vector<std::unique_ptr<Worker>>& workers_;
+  Timer pause_;  // until the next round begins
+  Clock::time_point begun_at_;
+  std::uint64_t rounds_begun_ = 0;
+  std::weak_ptr<Round> next_;
+  std::vector<std::weak_ptr<Round>> rounds_;  // begun
+  std::vector<bool> asked_;                   // a question or its answer is on its way, by worker
+};
+
+}  // namespace server

@@ -1,0 +1,276 @@
+#include "server/watch/http.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+#include <boost/json/serialize.hpp>
+#include <string_view>
+#include <utility>
+
+#include "server/base/log.h"
+#include "server/policy/access.h"
+#include "server/watch/exposition.h"
+#include "server/watch/status_json.h"
+#include "server/watch/status_page.h"
+
+namespace server {
+namespace {
+
+namespace http = boost::beast::http;
+
+using Socket = asio::basic_stream_socket<asio::generic::stream_protocol, Executor>;
+using Request = http::request<http::empty_body>;
+using Response = http::response<http::string_body>;
+
+constexpr std::size_t sessions_max = 16;
+constexpr std::uint32_t header_size_max = 8192;  // bytes
+
+// Nothing but this page, its style and its script, and what it asks of this server.
+constexpr std::string_view page_policy =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+asio::generic::stream_protocol protocol_of(int socket) {
+  auto address = sockaddr_storage{};
+  auto length = socklen_t{sizeof address};
+  ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &length);
+  return {address.ss_family, 0};
+}
+
+// Such a connection does not leave this machine.
+bool is_on_loopback(const ClientIdentity& client) {
+  static const auto loopback =
+      std::array{parse_client_pattern("127.0.0.0/8"), parse_client_pattern("::1")};
+  return std::ranges::any_of(loopback,
+                             [&](const auto& pattern) { return matches(pattern, client); });
+}
+
+Response text(http::status status, std::string body) {
+  auto response = Response(status, 11, std::move(body));
+  response.set(http::field::content_type, "text/plain; charset=utf-8");
+  return response;
+}
+
+Response health(const ServerStatus& status) {
+  for (auto index = std::size_t{0}; index < status.workers.size(); ++index)
+    if (!status.workers[index].responding)
+      return text(http::status::service_unavailable,
+                  fmt::format("worker {} does not respond\n", index));
+  return text(http::status::ok, "ok\n");
+}
+
+Response readiness(const ServerStatus& status) {
+  if (status.draining)
+    return text(http::status::service_unavailable, "draining: no new connections\n");
+  if (!status.listening) return text(http::status::service_unavailable, "not listening\n");
+  return text(http::status::ok, "ready\n");
+}
+
+Response metrics(const ServerStatus& status) {
+  auto response = text(http::status::ok, exposition_of(status));
+  response.set(http::field::content_type, boost::beast::string_view(exposition_type));
+  return response;
+}
+
+Response json(const ServerStatus& status) {
+  auto response = text(http::status::ok, boost::json::serialize(json_of(status)) + '\n');
+  response.set(http::field::content_type, "application/json");
+  response.set(http::field::vary, "Accept");
+  return response;
+}
+
+Response page() {
+  auto response = text(http::status::ok, std::string(status_page));
+  response.set(http::field::content_type, "text/html; charset=utf-8");
+  response.set("Content-Security-Policy", boost::beast::string_view(page_policy));
+  response.set(http::field::vary, "Accept");
+  return response;
+}
+
+// A page of somebody else can have its own name lead here, and would then be allowed by a browser
+// to read what is meant for this machine alone. Numbers and "localhost" cannot be led elsewhere.
+bool is_name_of_others(std::string_view host) {
+  const auto colon = host.rfind(':');
+  const auto in_brackets = host.starts_with('[');
+  if (colon != std::string_view::npos && !(in_brackets && host.ends_with(']')))
+    host = host.substr(0, colon);
+  if (in_brackets || host.empty() || host == "localhost" || host.ends_with(".localhost"))
+    return false;
+  return host.find_first_not_of("0123456789.") != std::string_view::npos;
+}
+
+Response refuse_host() {
+  return text(http::status::misdirected_request,
+              "this address is of this machine alone: ask for localhost or 127.0.0.1\n");
+}
+
+Response refuse_method() {
+  auto response = text(http::status::method_not_allowed, "only GET and HEAD are served here\n");
+  response.set(http::field::allow, "GET, HEAD");
+  return response;
+}
+
+Response not_found() {
+  return text(http::status::not_found,
+              "there is /healthz, /readyz, /metrics, /status (a page) and /status.json\n");
+}
+
+// Programs that ask for JSON and not for a page get it at /status, too.
+bool wants_json(const Request& request) {
+  const auto value = request[http::field::accept];
+  const auto accept = std::string_view(value.data(), value.size());
+  const auto has = [&](std::string_view type) {
+    return accept.find(type) != std::string_view::npos;
+  };
+  return has("application/json") && !has("text/html");
+}
+
+std::string_view path_of(const Request& request) {
+  const auto target = request.target();
+  return std::string_view(target.data(), target.size()).substr(0, target.find('?'));
+}
+
+using Answer = Response (*)(const ServerStatus&);
+
+// Those that need to know how the server is.
+Answer answer_for(std::string_view path, const Request& request) {
+  if (path == "/healthz") return health;
+  if (path == "/readyz") return readiness;
+  if (path == "/metrics") return metrics;
+  if (path == "/status.json" || (path == "/status" && wants_json(request))) return json;
+  return nullptr;
+}
+
+}  // namespace
+
+// One client. Lives as long as its coroutine.
+class HttpServer::Session {
+ public:
+  Session(asio::io_context& io_context, Socket socket, bool of_this_machine,
+          const HttpServer& server)
+      : socket_(std::move(socket)),
+        deadline_(io_context),
+        of_this_machine_(of_this_machine),
+        ask_(server.ask_),
+        request_deadline_(server.request_deadline_) {}
+
+  static Awaitable<void> run(std::shared_ptr<Session> self) {
+    auto go_on = true;
+    while (go_on) {
+      self->limit_time(self);
+      go_on = co_await self->serve_request();
+    }
+    self->deadline_.cancel();
+    self->close();
+  }
+
+  void close() noexcept {
+    auto ignored = boost::system::error_code{};
+    if (socket_.is_open()) socket_.close(ignored);
+  }
+
+ private:
+  void limit_time(const std::shared_ptr<Session>& self) {
+    deadline_.expires_after(request_deadline_);
+    deadline_.async_wait([weak = std::weak_ptr(self)](const boost::system::error_code& cancelled) {
+      const auto session = weak.lock();
+      if (!cancelled && session) session->close();
+    });
+  }
+
+  // False: the connection is over.
+  Awaitable<bool> serve_request() {
+    auto parser = http::request_parser<http::empty_body>();
+    parser.header_limit(header_size_max);
+    parser.body_limit(0);
+    const auto [failure, size] = co_await http::async_read(socket_, input_, parser, as_result);
+    if (failure) {
+      // What is no request of HTTP is told so; who has gone or was too slow is not.
+      if (failure.category() != http::make_error_code(http::error::bad_method).category() ||
+          failure == http::error::end_of_stream || failure == http::error::partial_message)
+        co_return false;
+      auto refusal = text(http::status::bad_request, failure.message() + '\n');
+      refusal.keep_alive(false);
+      co_await send(std::move(refusal));
+      co_return false;
+    }
+    const auto request = parser.release();
+    auto response = co_await answer(request);
+    response.version(request.version());
+    response.keep_alive(request.keep_alive());
+    response.prepare_payload();
+    if (request.method() == http::verb::head) response.body().clear();
+    const auto sent = co_await send(std::move(response));
+    if (!sent) co_return false;
+    co_return request.keep_alive();
+  }
+
+  Awaitable<Response> answer(const Request& request) {
+    if (request.method() != http::verb::get && request.method() != http::verb::head)
+      co_return refuse_method();
+    const auto host = request[http::field::host];
+    if (of_this_machine_ && is_name_of_others({host.data(), host.size()})) co_return refuse_host();
+    const auto path = path_of(request);
+    if (const auto answer = answer_for(path, request); answer != nullptr) {
+      const auto status = co_await ask_();
+      co_return answer(status);
+    }
+    if (path == "/status") co_return page();
+    co_return not_found();
+  }
+
+  Awaitable<bool> send(Response response) {
+    response.set(http::field::cache_control, "no-store");
+    response.set("X-Content-Type-Options", "nosniff");
+    const auto [failure, size] = co_await http::async_write(socket_, response, as_result);
+    co_return !failure;
+  }
+
+  Socket socket_;
+  Timer deadline_;
+  const bool of_this_machine_;  // its client is here, too
+  const AskStatus& ask_;
+  const std::chrono::milliseconds request_deadline_;
+  boost::beast::flat_buffer input_{header_size_max + 1024};
+};
+
+HttpServer::HttpServer(asio::io_context& io_context, std::vector<ListeningSocket> sockets,
+                       AskStatus ask, std::chrono::milliseconds request_deadline)
+    : io_context_(io_context), ask_(std::move(ask)), request_deadline_(request_deadline) {
+  for (auto& socket : sockets)
+    listeners_.push_back(std::make_unique<Listener>(
+        io_context, std::move(socket), [this](UniqueFd client, const ClientIdentity& identity) {
+          accept(std::move(client), is_on_loopback(identity));
+        }));
+}
+
+HttpServer::~HttpServer() = default;
+
+std::vector<std::string> HttpServer::names() const {
+  auto names = std::vector<std::string>{};
+  for (const auto& listener : listeners_) names.push_back(listener->name());
+  return names;
+}
+
+void HttpServer::accept(UniqueFd client, bool of_this_machine) {
+  auto socket = Socket(io_context_);
+  auto failure = boost::system::error_code{};
+  socket.assign(protocol_of(client.get()), client.get(), failure);
+  if (failure) return log::connection({}, "an HTTP client was refused: {}", failure.message());
+  client.release();
+  std::erase_if(sessions_, [](const auto& session) { return session.expired(); });
+  if (sessions_.size() >= sessions_max) {
+    if (const auto oldest = sessions_.front().lock()) oldest->close();
+    sessions_.erase(sessions_.begin());
+  }
+  auto session = std::make_shared<Session>(io_context_, std::move(socket), of_this_machine, *this);
+  sessions_.push_back(session);
+  asio::co_spawn(io_context_, Session::run(std::move(session)), asio::detached);
+}
+
+}  // namespace server

@@ -1,0 +1,72 @@
+#include "engine/file/file_probe.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <bit>
+#include <catch2/catch.hpp>
+
+#include "engine/buffer_pool.h"
+#include "test/engine/opened_file.h"
+
+using engine::test::disk_folder;
+using engine::test::memory_folder;
+using engine::test::open_fd;
+using engine::test::TemporaryFile;
+
+TEST_CASE("the alignment that is found is enough for direct reads at any multiple of it") {
+  const auto folder = GENERATE(disk_folder(), memory_folder());
+  const std::uint64_t size = GENERATE(as<std::uint64_t>{}, 1, 511, 512, 4096, 100'000);
+  CAPTURE(folder, size);
+  const TemporaryFile temporary(folder, size);
+  const auto file = open_fd(temporary.path(), O_RDWR | O_DIRECT);
+  if (!file) {
+    WARN("skipped: no direct I/O in " << folder);
+    return;
+  }
+  const auto alignment = engine::probe_direct_alignment(file.get(), size);
+  REQUIRE(alignment);
+  CHECK(std::has_single_bit(*alignment));
+  CHECK(*alignment >= 512);
+  CHECK(*alignment <= 65536);
+  alignas(65536) static std::byte memory[2 * 65536];
+  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{*alignment}}) {
+    CHECK(::pread(file.get(), memory + *alignment, *alignment, static_cast<off_t>(offset)) >= 0);
+  }
+}
+
+TEST_CASE("a descriptor that cannot be read directly has no alignment") {
+  const engine::FileDescriptor folder(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  CHECK_FALSE(engine::probe_direct_alignment(folder.get(), 4096));
+  CHECK_FALSE(engine::probe_nowait(folder.get(), 4096));
+}
+
+TEST_CASE("asking for holes changes nothing") {
+  const auto folder = GENERATE(disk_folder(), memory_folder());
+  const std::uint64_t size = GENERATE(as<std::uint64_t>{}, 1, 4096, 10'000);
+  const TemporaryFile temporary(folder, size);
+  temporary.write(0, std::vector<std::byte>(size, std::byte{7}));
+  const auto file = open_fd(temporary.path(), O_RDWR);
+  engine::probe_punch_hole(file.get(), size);
+  CHECK(temporary.size() == size);
+  CHECK(temporary.read(0, size + 1) == std::vector<std::byte>(size, std::byte{7}));
+}
+
+TEST_CASE("a file without fallocate punches no holes") {
+  CHECK_FALSE(engine::probe_punch_hole(open_fd("/proc/self/comm", O_RDWR).get(), 1));
+}
+
+TEST_CASE("what is on no single device has no queue to ask") {
+  CHECK_FALSE(engine::queue_attribute(0, "rotational"));
+}
+
+TEST_CASE("a loop device answers for its queue") {
+  const TemporaryFile temporary(disk_folder(), 1U << 20);
+  const auto loop = engine::test::LoopDevice::make(temporary, 512);
+  if (!loop) return;
+  struct stat status {};
+  REQUIRE(::stat(loop->path().c_str(), &status) == 0);
+  CHECK(engine::queue_attribute(status.st_rdev, "logical_block_size") == 512);
+  CHECK_FALSE(engine::queue_attribute(status.st_rdev, "no_such_attribute"));
+}

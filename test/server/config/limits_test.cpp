@@ -1,0 +1,95 @@
+#include "server/config/limits.h"
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+
+#include "engine/buffer_pool.h"
+
+TEST_CASE("the memory is divided among the workers and suffices for the largest pieces") {
+  auto config = server::Config{};
+  config.workers = 4;
+  config.memory = 64U << 20;
+  const auto limits = server::derive_limits(config);
+  CHECK(limits.memory_per_worker == 16U << 20);
+  CHECK(limits.memory_per_worker >= 4 * engine::buffer_size_max);
+  CHECK(limits.payload_length_max >= 32U << 20);
+}
+
+TEST_CASE("too little memory for the workers is refused with a remedy") {
+  auto config = server::Config{};
+  config.workers = 4;
+  config.memory = 4U << 20;
+  CHECK_THROWS_WITH(server::derive_limits(config), Catch::Contains("raise the memory"));
+}
+
+TEST_CASE("more memory than any data in flight needs is refused") {
+  auto config = server::Config{};
+  config.memory = std::uint64_t{64} << 40;
+  CHECK_THROWS_WITH(server::derive_limits(config), Catch::Contains("1024 GiB"));
+}
+
+TEST_CASE("the queues of all workers and exports fit what Linux allows by default") {
+  auto config = server::Config{};
+  config.workers = 64;
+  config.memory = 1U << 30;
+  for (const auto export_count : {0U, 1U, 4U, 16U}) {
+    CAPTURE(export_count);
+    config.exports.resize(export_count);
+    const auto limits = server::derive_limits(config);
+    CHECK(limits.queue_depth * limits.workers * std::max(1U, export_count) < 65536);
+    CHECK(limits.queue_depth >= 32);
+  }
+  config.workers = 2;
+  CHECK(server::derive_limits(config).queue_depth == 256);
+}
+
+TEST_CASE("standard input and output are served by one worker") {
+  auto config = server::Config{};
+  config.stdio = true;
+  config.workers = 8;
+  CHECK(server::derive_limits(config).workers == 1);
+}
+
+TEST_CASE("workers and memory follow the processors and the container") {
+  constexpr auto MiB = std::uint64_t{1} << 20;
+  struct Case {
+    const char* name;
+    std::uint32_t processors;
+    server::ContainerLimits container;
+    std::uint32_t workers;
+    std::uint64_t memory;
+  };
+  for (const auto& [name, processors, container, workers, memory] : {
+           Case{"no container", 2, {}, 2, 64 * MiB},
+           Case{"many processors", 64, {}, 64, 256 * MiB},
+           Case{"a CPU quota", 64, {{}, 2}, 2, 64 * MiB},
+           Case{"a quota above the processors", 2, {{}, 8}, 2, 64 * MiB},
+           Case{"much memory", 2, {1024 * MiB, {}}, 2, 64 * MiB},
+           Case{"128 MiB", 2, {128 * MiB, {}}, 2, 56 * MiB},
+           Case{"64 MiB for many processors", 64, {64 * MiB, {}}, 6, 24 * MiB},
+           Case{"32 MiB", 2, {32 * MiB, 2}, 2, 8 * MiB},
+           Case{"24 MiB", 2, {24 * MiB, 2}, 1, 4 * MiB},
+           Case{"less than the program", 2, {1 * MiB, {}}, 1, 4 * MiB},
+           Case{"processors unknown", 0, {}, 1, 64 * MiB},
+       }) {
+    CAPTURE(name);
+    const auto limits = server::derive_limits({}, processors, container);
+    CHECK(limits.workers == workers);
+    CHECK(limits.memory == memory);
+    CHECK(limits.memory_per_worker >= 4 * engine::buffer_size_max);
+  }
+}
+
+TEST_CASE("what the configuration says goes before what the container suggests") {
+  auto config = server::Config{};
+  const auto container = server::ContainerLimits{32U << 20, 1};
+  config.workers = 4;
+  CHECK_THROWS_WITH(server::derive_limits(config, 8, container), Catch::Contains("too little"));
+  config.memory = 100U << 20;
+  const auto limits = server::derive_limits(config, 8, container);
+  CHECK(limits.workers == 4);
+  CHECK(limits.memory == 100U << 20);
+  config.workers = 0;
+  config.memory = 8U << 20;
+  CHECK(server::derive_limits(config, 8, {}).workers == 2);
+}
