@@ -18,12 +18,13 @@ struct Refusal {
 };
 
 template <typename Message>
-std::optional<Request> decode(std::span<const std::byte> header, std::uint32_t magic) noexcept {
+std::optional<RequestHeader> decode(std::span<const std::byte> header,
+                                    std::uint32_t magic) noexcept {
   if (header.size() != sizeof(Message)) return std::nullopt;
   const auto wire = load<Message>(header);
   if (wire.magic.value() != magic) return std::nullopt;
 
-  Request request;
+  RequestHeader request;
   request.flags = wire.flags.value();
   request.command = static_cast<Command>(wire.command.value());
   request.cookie = wire.cookie.value();
@@ -36,7 +37,7 @@ bool told(const RequestRules& rules, std::uint16_t flag) noexcept {
   return (rules.transmission_flags & flag) != 0;
 }
 
-bool has_flag(const Request& request, std::uint16_t flag) noexcept {
+bool has_flag(const RequestHeader& request, std::uint16_t flag) noexcept {
   return (request.flags & flag) != 0;
 }
 
@@ -86,7 +87,7 @@ std::uint16_t allowed_flags(Command command, const RequestRules& rules) noexcept
   return static_cast<std::uint16_t>(allowed);
 }
 
-std::uint64_t payload_length(const Request& request, HeaderStyle style) noexcept {
+std::uint64_t payload_length(const RequestHeader& request, HeaderStyle style) noexcept {
   const bool follows =
       request.command == Command::write ||
       (style == HeaderStyle::extended && has_flag(request, command_flag::payload_length));
@@ -101,7 +102,7 @@ std::uint64_t consumed_payload_length_max(const RequestRules& rules) noexcept {
   return limit + excess_payload_length_max;
 }
 
-Refusal check_range(const Request& request, const RequestRules& rules) noexcept {
+Refusal check_range(const RequestHeader& request, const RequestRules& rules) noexcept {
   // Not offset + length > size: the sum may wrap.
   const bool within =
       request.offset <= rules.export_size && request.length <= rules.export_size - request.offset;
@@ -111,7 +112,7 @@ Refusal check_range(const Request& request, const RequestRules& rules) noexcept 
   return {Error::invalid, "the range is beyond the end of the export"};
 }
 
-Refusal check_payload_bounds(const Request& request, const RequestRules& rules) noexcept {
+Refusal check_payload_bounds(const RequestHeader& request, const RequestRules& rules) noexcept {
   if (request.command == Command::write && request.length > rules.payload_length_max)
     return {Error::invalid, "the payload is longer than the maximum payload size"};
   if (request.command != Command::read) return {};
@@ -122,7 +123,7 @@ Refusal check_payload_bounds(const Request& request, const RequestRules& rules) 
   return {};
 }
 
-Refusal check_block_status(const Request& request, const RequestRules& rules) noexcept {
+Refusal check_block_status(const RequestHeader& request, const RequestRules& rules) noexcept {
   if (rules.header_style == HeaderStyle::simple)
     return {Error::invalid, "block status needs structured replies"};
   if (!rules.block_status_selected) return {Error::invalid, "no metadata context is selected"};
@@ -136,7 +137,7 @@ Refusal check_block_status(const Request& request, const RequestRules& rules) no
   return check_range(request, rules);
 }
 
-Refusal check(const Request& request, const RequestRules& rules) noexcept {
+Refusal check(const RequestHeader& request, const RequestRules& rules) noexcept {
   if (!is_known(request.command)) return {Error::invalid, "unknown command"};
   if ((request.flags & ~allowed_flags(request.command, rules)) != 0)
     return {Error::invalid, "a command flag is unknown or not allowed with this command"};
@@ -155,14 +156,14 @@ Refusal check(const Request& request, const RequestRules& rules) noexcept {
 
 }  // namespace
 
-std::optional<Request> decode_request(std::span<const std::byte> header,
-                                      HeaderStyle style) noexcept {
+std::optional<RequestHeader> decode_request(std::span<const std::byte> header,
+                                            HeaderStyle style) noexcept {
   if (style == HeaderStyle::extended)
     return decode<WireExtendedRequest>(header, extended_request_magic);
   return decode<WireRequest>(header, request_magic);
 }
 
-Verdict validate(const Request& request, const RequestRules& rules) noexcept {
+Verdict validate(const RequestHeader& request, const RequestRules& rules) noexcept {
   Verdict verdict;
   if (request.command == Command::disconnect) return verdict;
 

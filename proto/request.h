@@ -29,7 +29,7 @@ constexpr std::size_t request_size(HeaderStyle style) noexcept {
 }
 
 // A request as the client sent it. `command` may hold a value that Command does not name.
-struct Request {
+struct RequestHeader {
   std::uint16_t flags = 0;
   Command command = Command::read;
   std::uint64_t cookie = 0;  // opaque; goes back bit for bit
@@ -39,8 +39,8 @@ struct Request {
 
 // Decodes one header of exactly request_size(style) bytes. Nothing when the size or the magic is
 // wrong: the stream has lost its framing and the connection must be closed.
-std::optional<Request> decode_request(std::span<const std::byte> header,
-                                      HeaderStyle style) noexcept;
+std::optional<RequestHeader> decode_request(std::span<const std::byte> header,
+                                            HeaderStyle style) noexcept;
 
 // What the handshake and the export allow this client.
 struct RequestRules {
@@ -82,7 +82,7 @@ inline constexpr std::uint64_t default_payload_length_max = std::uint64_t{32} <<
 // BLOCK_STATUS with PAYLOAD_LEN: a verdict without error covers the header only. Pass the
 // payload to parse_block_status_payload(), then a request without the flag and with the effect
 // length to this function.
-Verdict validate(const Request& request, const RequestRules& rules) noexcept;
+Verdict validate(const RequestHeader& request, const RequestRules& rules) noexcept;
 
 // The payload of a BLOCK_STATUS request with PAYLOAD_LEN (BLOCK_STAT_PAYLOAD was negotiated): the
 // effect length and the ids of the contexts to report. Nothing when it is malformed, names an

@@ -190,7 +190,7 @@ ExportConfig export_of(const std::string& argument, const ServeFlags& flags) {
   config.path = named ? argument.substr(equals + 1) : argument;
   config.name = named ? argument.substr(0, equals) : argument.substr(argument.rfind('/') + 1);
   if (config.path.empty() || config.name.empty())
-    throw ConfigError(fmt::format("\"{}\": expected FILE or NAME=FILE", argument));
+    throw UserError(fmt::format("\"{}\": expected FILE or NAME=FILE", argument));
   config.read_only = flags.read_only;
   config.lock = !flags.no_lock;
   config.direct_io = parse_direct_io(flags.direct_io);

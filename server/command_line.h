@@ -16,7 +16,7 @@ namespace server {
 
 struct Serve {
   Config config;
-  // Reads the file again, with the same flags before it; absent without a file. Throws ConfigError.
+  // Reads the file again, with the same flags before it; absent without a file. Throws UserError.
   std::function<Config()> reread;
 };
 struct CheckConfig {
@@ -32,7 +32,7 @@ struct Exit {
 using Command = std::variant<Serve, CheckConfig, ImportConfig, AttachCommand, Ctl, Exit>;
 
 // Parses the command line. Exit when everything is said already (help, version, a usage error).
-// Throws ConfigError for values that cannot be.
+// Throws UserError for values that cannot be.
 Command parse_command_line(int argc, const char* const* argv);
 
 }  // namespace server

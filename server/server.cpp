@@ -73,11 +73,11 @@ void log_attach_commands(const std::string& listening, const std::string& export
 Server::Server(Config config, std::function<Config()> reread)
     : config_(std::move(config)),
       reread_(std::move(reread)),
-      limits_(derive_limits(config_)),
+      bounds_(derive_bounds(config_)),
       io_context_(1),
       blocking_pool_(blocking_threads),
       tls_(std::make_shared<TlsContext>(config_.tls)),
-      exports_(limits_, io_context_, blocking_pool_, workers_),
+      exports_(bounds_, io_context_, blocking_pool_, workers_),
       signals_(io_context_, SIGTERM, SIGINT),
       reload_signal_(io_context_),
       gatherer_(io_context_, workers_),
@@ -105,9 +105,9 @@ void Server::open_control_socket() {
 Server::~Server() = default;
 
 void Server::make_workers() {
-  for (auto index = 0U; index < limits_.workers; ++index)
+  for (auto index = 0U; index < bounds_.workers; ++index)
     exports_.connect(*workers_.emplace_back(
-        std::make_unique<Worker>(limits_, exports_.table(), workers_, tls_)));
+        std::make_unique<Worker>(bounds_, exports_.table(), workers_, tls_)));
 }
 
 void Server::open_sockets() {
@@ -118,9 +118,9 @@ void Server::open_sockets() {
 }
 
 void Server::announce() const {
-  log::info("loopnbd {}, {} worker{}, {} for data in flight{}", version, limits_.workers,
-            limits_.workers == 1 ? "" : "s", format_size(limits_.memory),
-            describe(limits_.container));
+  log::info("loopnbd {}, {} worker{}, {} for data in flight{}", version, bounds_.workers,
+            bounds_.workers == 1 ? "" : "s", format_size(bounds_.memory),
+            describe(bounds_.container));
   for (const auto& entry : exports_.table()->all()) {
     const auto& device = *entry->device();
     const auto& partition = entry->config().partition;
@@ -160,7 +160,8 @@ int Server::run() {
   for (auto& worker : workers_) worker->start();
   if (config_.stdio) {
     announce();
-    workers_.front()->serve(UniqueFd(::dup(STDIN_FILENO)), UniqueFd(::dup(STDOUT_FILENO)),
+    workers_.front()->serve(engine::FileDescriptor(::dup(STDIN_FILENO)),
+                            engine::FileDescriptor(::dup(STDOUT_FILENO)),
                             identify_standard_input());
   } else {
     listen(std::exchange(sockets_, {}));
@@ -188,10 +189,10 @@ void Server::serve_http() {
     log::info("/metrics, /status, /healthz and /readyz are served on {}", name);
 }
 
-void Server::serve(UniqueFd socket, ClientIdentity client) {
+void Server::serve(engine::FileDescriptor socket, ClientIdentity client) {
   auto total = std::size_t{0};
   for (const auto& worker : workers_) total += worker->connection_count();
-  if (total >= limits_.connections_max) {
+  if (total >= bounds_.connections_max) {
     if (limit_log_.admit())
       log::warn("{}: refused: {} connections are served already (max_connections)", client.name,
                 total);
@@ -238,7 +239,7 @@ Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
   status.listening = !listeners_.empty();
   status.draining = stopping_;
   for (const auto& [address, listener] : listeners_) status.listen.push_back(listener->name());
-  status.connections_max = limits_.connections_max;
+  status.connections_max = bounds_.connections_max;
   co_return status;
 }
 

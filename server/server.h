@@ -12,8 +12,8 @@
 
 #include "engine/blocking_pool.h"
 #include "server/base/asio.h"
+#include "server/config/bounds.h"
 #include "server/config/config.h"
-#include "server/config/limits.h"
 #include "server/control/control_socket.h"
 #include "server/live/live_exports.h"
 #include "server/net/listener.h"
@@ -27,7 +27,7 @@ namespace server {
 
 class Server {
  public:
-  // Opens everything; serves nothing yet. Throws ConfigError or std::runtime_error with a message
+  // Opens everything; serves nothing yet. Throws UserError or std::runtime_error with a message
   // for people. `reread` gives the configuration of the moment; absent: there is no file to read.
   explicit Server(Config config, std::function<Config()> reread = {});
   ~Server();
@@ -68,7 +68,7 @@ class Server {
 
   void open_sockets();
   void make_workers();
-  void serve(UniqueFd socket, ClientIdentity client);
+  void serve(engine::FileDescriptor socket, ClientIdentity client);
   void catch_signals();
   void reload_on_signal();
   Awaitable<void> reload_and_report();
@@ -84,7 +84,7 @@ class Server {
 
   Config config_;
   const std::function<Config()> reread_;
-  const Limits limits_;
+  const Bounds bounds_;
   asio::io_context io_context_;         // outlives all that reports to the accepting thread
   engine::BlockingPool blocking_pool_;  // outlives the devices
   const std::shared_ptr<TlsContext> tls_;

@@ -50,9 +50,9 @@ Awaitable<void> Server::reload_and_report() {
 }
 
 Awaitable<Server::Reloaded> Server::reload(Departure departure) {
-  if (!reread_) throw ConfigError("there is no file to read again: start it with --config");
-  if (stopping_) throw ConfigError("the server is ending");
-  if (reloading_) throw ConfigError("another reload is under way");
+  if (!reread_) throw UserError("there is no file to read again: start it with --config");
+  if (stopping_) throw UserError("the server is ending");
+  if (reloading_) throw UserError("another reload is under way");
   reloading_ = true;
   notify_.reloading();
   const auto over = std::unique_ptr<Server, void (*)(Server*)>(this, [](Server* server) {
@@ -115,11 +115,12 @@ void Server::replace_listeners(const Config& config, std::vector<OpenSocket> ope
 
 void Server::listen(std::vector<OpenSocket>&& sockets) {
   for (auto& [address, socket] : sockets)
-    listeners_.push_back({std::move(address), std::make_unique<Listener>(
-                                                  io_context_, std::move(socket),
-                                                  [this](UniqueFd client, ClientIdentity identity) {
-                                                    serve(std::move(client), std::move(identity));
-                                                  })});
+    listeners_.push_back(
+        {std::move(address),
+         std::make_unique<Listener>(io_context_, std::move(socket),
+                                    [this](engine::FileDescriptor client, ClientIdentity identity) {
+                                      serve(std::move(client), std::move(identity));
+                                    })});
 }
 
 }  // namespace server

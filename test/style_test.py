@@ -17,6 +17,35 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = ("proto", "engine", "server", "test", "packaging", ".ci")
 LAYERS = ("proto", "engine", "server")
+# What each room (a folder) may include of its own layer, beside itself. The libraries that CMake
+# makes of the rooms are linked by the same table.
+ENGINE = ("engine",)
+BASE = ("server/base", "server/policy")
+CONFIG = ("server/net", *BASE)
+ROOMS = {
+    "proto": (),
+    "engine": ("engine/file", "engine/align"),  # open_device.cpp puts the parts together
+    "engine/align": ENGINE,
+    "engine/file": (*ENGINE, "engine/align"),
+    "server/policy": (),
+    "server/base": (),
+    "server/net": BASE,
+    "server/config": CONFIG,
+    "server/process": ("server/base", "server/config"),
+    "server/export": ("server/config", *BASE),
+    "server/serving": ("server/export", "server/config", *CONFIG),
+    "server/live": ("server/serving", "server/export", "server/config", "server/base"),
+    "server/watch": ("server/serving", "server/net", *BASE),
+    "server/attach": (
+        "server/serving",
+        "server/export",
+        "server/process",
+        "server/config",
+        *CONFIG,
+    ),
+    "server/control": ("server/live", "server/watch", "server/serving", "server/config", *CONFIG),
+}
+ROOMS["server"] = tuple(room for room in ROOMS if room.startswith("server/"))
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 COLUMNS_MAX = 100
@@ -27,6 +56,31 @@ ALLOWED = {
         "no_sleeps",
         "test/bench/session.cpp",
     ): "no test: a pause between attempts to connect to a server that has no way to say it listens",
+    ("unit_circles", "server/config/bounds.h"): "not cut yet",
+    ("unit_circles", "server/net/tls_credentials.cpp"): "not cut yet",
+    ("unit_circles", "server/serving/connection.h"): "not cut yet",
+    ("unit_circles", "server/control/control_commands.cpp"): "not cut yet",
+    ("room_includes", "server/control/control_commands.cpp"): "not cut yet",
+    ("room_includes", "server/control/control_exports.cpp"): "not cut yet",
+    ("room_includes", "server/control/control_status.cpp"): "not cut yet",
+    ("own_header", "server/control/control_exports.cpp"): "not cut yet",
+    ("own_header", "server/control/control_status.cpp"): "not cut yet",
+    ("parts_of_classes", "server/live/live_operations.cpp"): "not cut yet",
+    ("own_header", "server/live/live_operations.cpp"): "not cut yet",
+    ("parts_of_classes", "server/server_reload.cpp"): "not cut yet",
+    ("own_header", "server/server_reload.cpp"): "not cut yet",
+    ("parts_of_classes", "server/serving/connection_account.cpp"): "not cut yet",
+    ("own_header", "server/serving/connection_account.cpp"): "not cut yet",
+    ("parts_of_classes", "server/serving/connection_limits.cpp"): "not cut yet",
+    ("own_header", "server/serving/connection_limits.cpp"): "not cut yet",
+    ("parts_of_classes", "server/serving/connection_replies.cpp"): "not cut yet",
+    ("own_header", "server/serving/connection_replies.cpp"): "not cut yet",
+    ("parts_of_classes", "server/serving/connection_requests.cpp"): "not cut yet",
+    ("own_header", "server/serving/connection_requests.cpp"): "not cut yet",
+    ("parts_of_classes", "server/serving/worker_changes.cpp"): "not cut yet",
+    ("own_header", "server/serving/worker_changes.cpp"): "not cut yet",
+    ("parts_of_classes", "server/serving/worker_slow_requests.cpp"): "not cut yet",
+    ("own_header", "server/serving/worker_slow_requests.cpp"): "not cut yet",
 }
 
 
@@ -61,19 +115,105 @@ def blank_cpp(text):
     return token.sub(blank, text)
 
 
+def included(source):
+    """(line number, path) of each include."""
+    for number, line in enumerate(source.lines, 1):
+        match = re.match(r'\s*#\s*include\s*[<"]([^>"]+)', line)
+        if match:
+            yield number, match.group(1)
+
+
 def layer_includes(source):
     layer = source.path.split("/")[0]
     if layer not in ("proto", "engine"):
         return
-    for number, line in enumerate(source.lines, 1):
-        match = re.match(r'\s*#\s*include\s*[<"]([^>"]+)', line)
-        if not match:
-            continue
-        top = match.group(1).split("/")[0]
+    for number, path in included(source):
+        top = path.split("/")[0]
         if top in LAYERS and top != layer:
-            yield number, f"{layer}/ must not include {match.group(1)}"
-        if re.match(r"(boost/)?asio\b", match.group(1)):
+            yield number, f"{layer}/ must not include {path}"
+        if re.match(r"(boost/)?asio\b", path):
             yield number, f"{layer}/ must not know of Asio"
+
+
+def room_includes(source):
+    """Rooms include the rooms that ROOMS lists for them, and products include no tests."""
+    top = source.path.split("/")[0]
+    if top not in LAYERS or not source.is_cpp:
+        return
+    room = source.path.rpartition("/")[0]
+    allowed = ROOMS.get(room)
+    for number, path in included(source):
+        target = path.rpartition("/")[0]
+        if path.startswith("test/"):
+            yield number, f"{room}/ must not include {path}: the product knows nothing of tests"
+        elif allowed is None:
+            yield 1, f"{room}/ is in no list of rooms: say in style_test.py what it may include"
+            return
+        elif target.split("/")[0] == top and target not in (room, *allowed) and "/" in path:
+            yield number, f"{room}/ must not include {path}"
+
+
+def unit_circles(sources):
+    """A unit is a .h with its .cpp; none may include itself through others."""
+    arrows = {}
+    place = {}
+    for source in sources:
+        if not source.is_cpp or source.path.split("/")[0] not in (*LAYERS, "test"):
+            continue
+        unit = source.path.rpartition(".")[0]
+        for number, path in included(source):
+            other = path.rpartition(".")[0]
+            if path.endswith(".h") and other != unit and "/" in path:
+                arrows.setdefault(unit, set()).add(other)
+                place.setdefault((unit, other), (source.path, number))
+    for circle in circles(arrows):
+        first = circle[0]
+        following = next(unit for unit in sorted(arrows[first]) if unit in circle)
+        path, number = place[first, following]
+        yield "unit_circles", path, number, "these include each other: " + ", ".join(circle)
+
+
+def circles(arrows):
+    """The strongly connected sets of more than one node, sorted (Tarjan's algorithm)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(arrows.get(node, ())):
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[node] = min(low[node], low[other])
+        if low[node] == index[node]:
+            members = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(members) > 1:
+                found.append(sorted(members))
+
+    for node in sorted(arrows):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def parts_of_classes(source):
+    """A class that grows is cut into classes, not into files."""
+    if source.is_cpp:
+        for number, line in enumerate(source.lines, 1):
+            if re.search(r"\b[Tt]he part of \w+ that\b", line):
+                yield number, "a file that is a part of a class: cut the class into things"
+
+
+def own_header(source):
+    """Each .cpp begins with its own header, so that the header stands alone."""
+    top, _, name = source.path.rpartition("/")
+    if not source.path.endswith(".cpp") or top.split("/")[0] not in LAYERS or name == "main.cpp":
+        return
+    includes = list(included(source))
+    ours = any(path.startswith(top.split("/")[0] + "/") for _, path in includes)
+    if ours and includes[0][1] != source.path[: -len("cpp")] + "h":
+        yield includes[0][0], "the first include of a .cpp is its own header"
 
 
 def file_length(source):
@@ -190,6 +330,9 @@ def no_sleeps(source):
 
 RULES = (
     layer_includes,
+    room_includes,
+    parts_of_classes,
+    own_header,
     file_length,
     line_length,
     function_length,
@@ -208,7 +351,7 @@ def check(source):
 
 def tests_exist(paths):
     for path in paths:
-        match = re.fullmatch(r"(proto|engine)/(\w+)\.cpp", path)
+        match = re.fullmatch(r"((?:proto|engine)(?:/\w+)?)/(\w+)\.cpp", path)
         if match:
             test = f"test/{match.group(1)}/{match.group(2)}_test.cpp"
             if test not in paths:
@@ -259,8 +402,10 @@ def repository_paths():
 def check_repository():
     paths = repository_paths()
     findings = list(tests_exist(paths)) + list(formatting(paths))
-    for path in paths:
-        findings += check(Source(path, (ROOT / path).read_text(encoding="utf-8")))
+    sources = [Source(path, (ROOT / path).read_text(encoding="utf-8")) for path in paths]
+    findings += unit_circles(sources)
+    for source in sources:
+        findings += check(source)
     used = {(rule, path) for rule, path, *_ in findings} & ALLOWED.keys()
     for rule, path, number, text in findings:
         if (rule, path) not in ALLOWED:
@@ -289,6 +434,14 @@ def self_test():
     ]:
         failures += 1
         print("tests_exist: misses a source without a test")
+    found = [
+        text for *_, text in unit_circles(
+            [Source(path, text) for path, text in style_test_cases.CIRCLE]
+        )
+    ]
+    if found != ["these include each other: server/a/one, server/b/two"]:
+        failures += 1
+        print(f"unit_circles: finds {found}")
     unused = {rule.__name__ for rule in RULES} - {case[0] for case in style_test_cases.CASES}
     if unused:
         failures += 1

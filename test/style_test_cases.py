@@ -7,6 +7,14 @@ def body(lines):
     return "{\n" + "  f();\n" * (lines - 2) + "}\n"
 
 
+# (path, text): server/a/one and server/b/two include each other.
+CIRCLE = [
+    ("server/a/one.h", HEADER + '#include "server/c/three.h"\n'),
+    ("server/a/one.cpp", '#include "server/a/one.h"\n#include "server/b/two.h"\n'),
+    ("server/b/two.h", HEADER + '#include "server/a/one.h"\n'),
+    ("server/c/three.h", HEADER + "#include <vector>\n"),
+]
+
 CASES = [
     (None, "proto/a.h", HEADER + '#include "proto/b.h"\n#include <vector>\n'),
     (None, "server/a.h", HEADER + '#include <boost/asio.hpp>\n#include "engine/io.h"\n'),
@@ -15,6 +23,16 @@ CASES = [
     ("layer_includes", "engine/a.cpp", '#include "proto/wire.h"\n'),
     ("layer_includes", "engine/a.cpp", '#include "server/worker.h"\n'),
     ("layer_includes", "proto/a.cpp", "#include <boost/asio/buffer.hpp>\n"),
+    (None, "server/net/a.h", HEADER + '#include "server/base/log.h"\n#include "proto/a.h"\n'),
+    ("room_includes", "server/net/a.h", HEADER + '#include "server/config/config.h"\n'),
+    ("room_includes", "server/net/a.h", HEADER + '#include "server/server.h"\n'),
+    ("room_includes", "engine/align/a.h", HEADER + '#include "engine/file/b.h"\n'),
+    ("room_includes", "server/attic/a.h", HEADER + "#include <vector>\n"),
+    ("room_includes", "server/net/a.h", HEADER + '#include "test/support/test_client.h"\n'),
+    ("parts_of_classes", "server/a.h", "// The part of Worker that sends." + "\n#pragma once\n"),
+    (None, "server/a.cpp", '#include "server/a.h"\n#include <vector>\n'),
+    ("own_header", "server/a.cpp", '#include <vector>\n#include "server/a.h"\n'),
+    ("own_header", "server/a_more.cpp", '#include "server/a.h"\n'),
     (None, "server/a.cpp", "x;\n" * 500),
     ("file_length", "server/a.cpp", "x;\n" * 501),
     (None, "server/a.cpp", "x" * 100 + "\n"),

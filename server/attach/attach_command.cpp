@@ -15,7 +15,7 @@ constexpr std::uint32_t timeout_max_s = 24 * 3600;
 
 std::uint32_t device_index(const std::string& name) {
   if (const auto index = parse_nbd_device(name)) return *index;
-  throw ConfigError(fmt::format("\"{}\" is no NBD device; expected a name like /dev/nbd0", name));
+  throw UserError(fmt::format("\"{}\" is no NBD device; expected a name like /dev/nbd0", name));
 }
 
 }  // namespace

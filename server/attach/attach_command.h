@@ -41,7 +41,7 @@ class AttachCommandLine {
   // Both outlive the parsing.
   explicit AttachCommandLine(CLI::App& app);
 
-  // Nothing: another subcommand was named. Throws ConfigError for values that cannot be.
+  // Nothing: another subcommand was named. Throws UserError for values that cannot be.
   std::optional<AttachCommand> parsed() const;
 
  private:

@@ -131,14 +131,14 @@ bool AttachedDevice::replace_sockets(std::span<const int> sockets,
 void AttachedDevice::scan_partitions() const noexcept {
   // The first open reads the table; the driver has announced a change of size. What cannot be read
   // has no partitions, and says so itself when it is read.
-  const auto device = UniqueFd(::open(path().c_str(), O_RDONLY | O_CLOEXEC));
+  const auto device = engine::FileDescriptor(::open(path().c_str(), O_RDONLY | O_CLOEXEC));
   if (device) ::ioctl(device.get(), BLKRRPART);
 }
 
-UniqueFd quiesce_nbd_device(std::uint32_t index) {
+engine::FileDescriptor quiesce_nbd_device(std::uint32_t index) {
   const auto path = nbd_device_path(index);
   // Exclusively, as mounting does: whoever uses the device or a partition stands in the way.
-  auto device = UniqueFd(::open(path.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
+  auto device = engine::FileDescriptor(::open(path.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
   if (!device) {
     const auto error = errno;
     const auto uses = nbd_device_uses(index);

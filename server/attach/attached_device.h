@@ -7,10 +7,10 @@
 #include <span>
 #include <string>
 
+#include "engine/file_descriptor.h"
 #include "server/attach/attach_command.h"
 #include "server/attach/device_claim.h"
 #include "server/attach/nbd_netlink.h"
-#include "server/base/unique_fd.h"
 
 namespace server {
 
@@ -55,6 +55,6 @@ class AttachedDevice {
 // Keeps others from mounting the device, and writes out what its page cache holds; the device may
 // be disconnected then, and the descriptor closed. Blocks until the writes are done. Throws
 // NbdError, EBUSY when the device is in use.
-UniqueFd quiesce_nbd_device(std::uint32_t index);
+engine::FileDescriptor quiesce_nbd_device(std::uint32_t index);
 
 }  // namespace server

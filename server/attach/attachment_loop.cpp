@@ -56,7 +56,7 @@ void AttachmentLoop::wait_for_link_death() {
 void AttachmentLoop::quiesce() {
   if (quiescer_.joinable()) quiescer_.join();
   quiescer_ = std::thread([this] {
-    auto device = UniqueFd();
+    auto device = engine::FileDescriptor();
     auto failure = std::string();
     try {
       device = quiesce_nbd_device(device_.index());
@@ -69,7 +69,7 @@ void AttachmentLoop::quiesce() {
   });
 }
 
-void AttachmentLoop::quiesced(UniqueFd device, const std::string& failure) {
+void AttachmentLoop::quiesced(engine::FileDescriptor device, const std::string& failure) {
   if (!device) {
     // Ending now would take the disk away from under a file system.
     log::error("{}; going on", failure);

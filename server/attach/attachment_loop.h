@@ -7,10 +7,10 @@
 #include <string>
 #include <thread>
 
+#include "engine/file_descriptor.h"
 #include "server/attach/attached_device.h"
 #include "server/attach/nbd_netlink.h"
 #include "server/base/asio.h"
-#include "server/base/unique_fd.h"
 #include "server/process/daemon.h"
 
 namespace server {
@@ -34,7 +34,7 @@ class AttachmentLoop {
   void wait_for_signal();
   void wait_for_link_death();
   void quiesce();
-  void quiesced(UniqueFd device, const std::string& failure);
+  void quiesced(engine::FileDescriptor device, const std::string& failure);
 
   AttachedDevice& device_;
   Daemon& daemon_;

@@ -50,7 +50,8 @@ std::optional<DeviceClaim> DeviceClaim::take(std::uint32_t index,
                                              const std::filesystem::path& folder) {
   ::mkdir(folder.c_str(), 0755);  // if it cannot be made, open() says why
   const auto path = file_of(index, folder);
-  auto file = UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  auto file =
+      engine::FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!file)
     throw std::runtime_error(fmt::format("cannot claim /dev/nbd{}: {}: {}{}", index, path.native(),
                                          std::strerror(errno),
@@ -76,7 +77,8 @@ std::optional<std::uint32_t> DeviceClaim::recorded_connections() const {
 }
 
 std::optional<pid_t> DeviceClaim::owner(std::uint32_t index, const std::filesystem::path& folder) {
-  const auto file = UniqueFd(::open(file_of(index, folder).c_str(), O_RDONLY | O_CLOEXEC));
+  const auto file =
+      engine::FileDescriptor(::open(file_of(index, folder).c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return std::nullopt;
   auto lock = whole_file();
   lock.l_type = F_RDLCK;  // a reader's question about a writer's lock

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <optional>
 
-#include "server/base/unique_fd.h"
+#include "engine/file_descriptor.h"
 
 namespace server {
 
@@ -31,9 +31,9 @@ class DeviceClaim {
                                     const std::filesystem::path& folder = claim_folder);
 
  private:
-  explicit DeviceClaim(UniqueFd file) : file_(std::move(file)) {}
+  explicit DeviceClaim(engine::FileDescriptor file) : file_(std::move(file)) {}
 
-  UniqueFd file_;
+  engine::FileDescriptor file_;
 };
 
 }  // namespace server

@@ -38,7 +38,7 @@ void refuse_holes(const std::string& path) {
   if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return;
   constexpr auto unit = 512;  // bytes, of st_blocks
   if (status.st_blocks * unit >= status.st_size) return;
-  throw ConfigError(
+  throw UserError(
       fmt::format("cannot attach {} for swap: it has holes; fill it with: dd "
                   "if=/dev/zero of={} bs=1M count={} conv=notrunc",
                   path, path, status.st_size >> 20));
@@ -50,15 +50,15 @@ std::string absolute(const std::string& path) {
   return resolved ? resolved.get() : path;  // why it is missing, opening it says
 }
 
-Limits limits_of(std::uint32_t connections) {
+Bounds bounds_of(std::uint32_t connections) {
   auto config = Config{};
   const auto cores = std::max(1U, std::thread::hardware_concurrency());
   config.workers = std::min(connections, cores);
   config.connections_max = connections;
   config.memory = memory_per_worker * config.workers;
-  auto limits = derive_limits(config);
-  limits.memory_resident = true;
-  return limits;
+  auto bounds = derive_bounds(config);
+  bounds.memory_resident = true;
+  return bounds;
 }
 
 }  // namespace
@@ -68,7 +68,7 @@ FileAttachment::FileAttachment(const Attach& options, Daemon& daemon)
       path_(absolute(options.source)),
       device_(options, path_),
       loop_(device_, daemon),
-      limits_(limits_of(device_.connections())),
+      bounds_(bounds_of(device_.connections())),
       blocking_pool_(blocking_threads),
       retry_(loop_.io_context()),
       retry_delay_(retry_delay_min) {
@@ -83,10 +83,10 @@ void FileAttachment::open_export() {
   config.name = device_.path();
   config.path = path_;
   config.read_only = options_.read_only;
-  export_ = std::make_shared<Export>(config, open_device(), limits_);
+  export_ = std::make_shared<Export>(config, open_device(), bounds_);
   const auto size = export_->device()->size();
   if (size < options_.block_size)
-    throw ConfigError(
+    throw UserError(
         fmt::format("cannot attach {}: it has {} bytes, and a device needs at least "
                     "a block of {}",
                     path_, size, options_.block_size));
@@ -94,7 +94,7 @@ void FileAttachment::open_export() {
     log::warn("{}: its last {} bytes are no whole block of {} and not part of the device", path_,
               size % options_.block_size, options_.block_size);
   if (device_.taken_over() && size / options_.block_size * options_.block_size < device_.size())
-    throw ConfigError(
+    throw UserError(
         fmt::format("cannot take {} over: {} has shrunk to {} bytes, and the device "
                     "has {}; restore the file or detach the device",
                     device_.path(), path_, size, device_.size()));
@@ -102,8 +102,8 @@ void FileAttachment::open_export() {
 
 void FileAttachment::make_workers() {
   const auto table = std::make_shared<const ExportTable>(std::vector{export_});
-  for (auto index = 0U; index < limits_.workers; ++index) {
-    auto& worker = *workers_.emplace_back(std::make_unique<Worker>(limits_, table, workers_));
+  for (auto index = 0U; index < bounds_.workers; ++index) {
+    auto& worker = *workers_.emplace_back(std::make_unique<Worker>(bounds_, table, workers_));
     worker.add_export(export_);
     worker.on_idle([this] { asio::post(loop_.io_context(), [this] { restore_links(); }); });
   }
@@ -137,7 +137,7 @@ void FileAttachment::attach() {
           fmt::format("{} was detached in this moment; attach again", device_.path()));
     return;
   }
-  auto kernel_ends = std::vector<UniqueFd>{};
+  auto kernel_ends = std::vector<engine::FileDescriptor>{};
   auto sockets = std::vector<int>{};
   for (auto count = 0U; count < device_.connections(); ++count)
     sockets.push_back(kernel_ends.emplace_back(new_link()).get());
@@ -148,12 +148,12 @@ void FileAttachment::attach() {
 }
 
 // Begins to serve one end of a socket pair and returns the other one, for the kernel.
-UniqueFd FileAttachment::new_link() {
+engine::FileDescriptor FileAttachment::new_link() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     throw std::system_error(errno, std::generic_category(), "cannot make a socket pair");
-  auto ours = UniqueFd(ends[0]);
-  auto kernels = UniqueFd(ends[1]);
+  auto ours = engine::FileDescriptor(ends[0]);
+  auto kernels = engine::FileDescriptor(ends[1]);
   for (const auto end : ends)
     ::setsockopt(end, SOL_SOCKET, SO_SNDBUFFORCE, &socket_buffer_size, sizeof socket_buffer_size);
   auto handshake = Handshake{};
@@ -184,7 +184,7 @@ void FileAttachment::restore_links() noexcept {
     return;
   }
   try {
-    auto kernel_ends = std::vector<UniqueFd>{};
+    auto kernel_ends = std::vector<engine::FileDescriptor>{};
     auto sockets = std::vector<int>{};
     for (auto count = alive; count < device_.connections(); ++count)
       sockets.push_back(kernel_ends.emplace_back(new_link()).get());

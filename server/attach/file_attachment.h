@@ -19,7 +19,7 @@
 #include "server/attach/attached_device.h"
 #include "server/attach/attachment_loop.h"
 #include "server/base/asio.h"
-#include "server/config/limits.h"
+#include "server/config/bounds.h"
 #include "server/export/export.h"
 #include "server/process/daemon.h"
 #include "server/serving/worker.h"
@@ -28,7 +28,7 @@ namespace server {
 
 class FileAttachment {
  public:
-  // Opens the file and attaches it. Throws ConfigError, NbdError or std::runtime_error.
+  // Opens the file and attaches it. Throws UserError, NbdError or std::runtime_error.
   FileAttachment(const Attach& options, Daemon& daemon);
 
   // Serves until the device is detached; returns the exit status.
@@ -39,7 +39,7 @@ class FileAttachment {
   std::shared_ptr<engine::BlockDevice> open_device();
   void make_workers();
   void attach();
-  UniqueFd new_link();
+  engine::FileDescriptor new_link();
   void restore_links() noexcept;
   int finish();
 
@@ -47,7 +47,7 @@ class FileAttachment {
   const std::string path_;  // absolute
   AttachedDevice device_;
   AttachmentLoop loop_;  // outlives the workers, which post to it
-  const Limits limits_;
+  const Bounds bounds_;
   engine::BlockingPool blocking_pool_;  // outlives the devices
   std::shared_ptr<Export> export_;
   Workers workers_;

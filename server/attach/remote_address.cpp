@@ -19,7 +19,7 @@ constexpr std::string_view unix_scheme = "nbd+unix";
 constexpr std::string_view default_port = "10809";  // assigned by IANA
 
 [[noreturn]] void refuse(std::string_view text, std::string_view reason) {
-  throw ConfigError(fmt::format(
+  throw UserError(fmt::format(
       "\"{}\": {}; expected nbd://HOST[:PORT]/NAME or nbd+unix:///NAME?socket=PATH", text, reason));
 }
 

@@ -18,7 +18,7 @@ struct RemoteAddress {
   std::string canonical() const;
 };
 
-// Nothing: it is no URI, so it will be a file's path. Throws ConfigError for a URI that is none of
+// Nothing: it is no URI, so it will be a file's path. Throws UserError for a URI that is none of
 // these.
 std::optional<RemoteAddress> parse_remote_address(std::string_view text);
 

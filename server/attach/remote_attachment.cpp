@@ -43,7 +43,7 @@ bool is_taken(int socket) noexcept {
   return timeout.tv_sec != 0 || timeout.tv_usec != 0;
 }
 
-std::vector<int> sockets_of(const std::vector<UniqueFd>& links) {
+std::vector<int> sockets_of(const std::vector<engine::FileDescriptor>& links) {
   auto sockets = std::vector<int>{};
   for (const auto& link : links) sockets.push_back(link.get());
   return sockets;
@@ -97,7 +97,7 @@ void RemoteAttachment::take_over() {
   later(std::chrono::milliseconds(0));
 }
 
-UniqueFd RemoteAttachment::connect() {
+engine::FileDescriptor RemoteAttachment::connect() {
   auto connection = connect_remote(address_, connect_deadline);
   const auto& offer = connection.remote_export;
   const auto fail = [&](std::string_view reason) {

@@ -13,20 +13,20 @@
 #include <string>
 #include <vector>
 
+#include "engine/file_descriptor.h"
 #include "server/attach/attach_command.h"
 #include "server/attach/attached_device.h"
 #include "server/attach/attachment_loop.h"
 #include "server/attach/remote_address.h"
 #include "server/attach/remote_connection.h"
 #include "server/base/asio.h"
-#include "server/base/unique_fd.h"
 #include "server/process/daemon.h"
 
 namespace server {
 
 class RemoteAttachment {
  public:
-  // Connects and attaches. Throws ConfigError, NbdError or std::runtime_error.
+  // Connects and attaches. Throws UserError, NbdError or std::runtime_error.
   RemoteAttachment(const Attach& options, Daemon& daemon, RemoteAddress address);
 
   // Keeps the device connected until it is detached; returns the exit status.
@@ -35,7 +35,7 @@ class RemoteAttachment {
  private:
   void attach();
   void take_over();
-  UniqueFd connect();
+  engine::FileDescriptor connect();
   bool any_link_dead() const noexcept;
   void check_links();
   void lose_links();
@@ -52,8 +52,8 @@ class RemoteAttachment {
   std::uint64_t size_ = 0;  // bytes
   std::uint16_t transmission_flags_ = 0;
   // With the kernel, which has references of its own. Not those that a predecessor handed over.
-  std::vector<UniqueFd> links_;
-  std::vector<UniqueFd> offered_;  // the kernel has not taken them yet
+  std::vector<engine::FileDescriptor> links_;
+  std::vector<engine::FileDescriptor> offered_;  // the kernel has not taken them yet
   bool reconnecting_ = false;
   unsigned offers_ = 0;  // of the same connections
   Timer retry_;

@@ -80,9 +80,11 @@ constexpr auto keep_alive = KeepAlive{
 constexpr int unanswered_max = 30'000;  // ms
 
 // Empty, and `error` set, when it cannot be connected.
-UniqueFd connect_to(const SocketAddress& address, Clock::time_point deadline, int& error) {
+engine::FileDescriptor connect_to(const SocketAddress& address, Clock::time_point deadline,
+                                  int& error) {
   const auto family = address.storage.ss_family;
-  auto socket = UniqueFd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  auto socket =
+      engine::FileDescriptor(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   error = socket ? 0 : errno;
   if (!socket) return socket;
   configure(socket.get(), keep_alive);
@@ -97,10 +99,10 @@ UniqueFd connect_to(const SocketAddress& address, Clock::time_point deadline, in
     error = ETIMEDOUT;
   else if (::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0)
     error = errno;
-  return error == 0 ? std::move(socket) : UniqueFd();
+  return error == 0 ? std::move(socket) : engine::FileDescriptor();
 }
 
-UniqueFd connect_to_any(const RemoteAddress& address, Clock::time_point deadline) {
+engine::FileDescriptor connect_to_any(const RemoteAddress& address, Clock::time_point deadline) {
   auto error = 0;
   for (const auto& candidate : resolve(address))
     if (auto socket = connect_to(candidate, deadline, error)) return socket;

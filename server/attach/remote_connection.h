@@ -3,14 +3,14 @@
 
 #include <chrono>
 
+#include "engine/file_descriptor.h"
 #include "proto/client_negotiation.h"
 #include "server/attach/remote_address.h"
-#include "server/base/unique_fd.h"
 
 namespace server {
 
 struct RemoteConnection {
-  UniqueFd socket;
+  engine::FileDescriptor socket;
   proto::RemoteExport remote_export;
 };
 

@@ -101,7 +101,7 @@ struct alignas(64) ExportMetrics {
   Counter tls_connections_begun;
   Counter tls_connections_ended;
   Counter sync_failures;   // requests refused since data may have been lost
-  Counter requests_slow;   // under way for longer than Limits::slow_request, when last looked
+  Counter requests_slow;   // under way for longer than Bounds::slow_request, when last looked
   DurationCounter submit;  // flush() of the queue: io_submit, or reads that the page cache serves
 
   CommandMetrics& of(proto::Command command) noexcept { return commands[command_index(command)]; }

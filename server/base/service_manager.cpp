@@ -13,7 +13,7 @@
 #include <optional>
 #include <system_error>
 
-#include "server/base/unique_fd.h"
+#include "engine/file_descriptor.h"
 
 namespace server {
 namespace {
@@ -42,7 +42,7 @@ int tell_service_manager(std::string_view state) noexcept {
   address.sun_family = AF_UNIX;
   std::ranges::copy(name, address.sun_path);
   if (name.front() == '@') address.sun_path[0] = '\0';  // a name in the abstract namespace
-  const auto socket = UniqueFd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const auto socket = engine::FileDescriptor(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) return -errno;
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
   const auto sent = ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL | MSG_DONTWAIT,

@@ -14,7 +14,7 @@
 #include "proto/constants.h"
 #include "proto/text.h"
 #include "server/base/log.h"
-#include "server/config/limits.h"
+#include "server/config/bounds.h"
 #include "server/config/security_config.h"
 #include "server/config/table_reader.h"
 #include "server/config/toml.h"
@@ -27,12 +27,12 @@ namespace {
 // names.
 void check_text(std::string_view what, std::string_view text) {
   if (!proto::valid_string(text))
-    throw ConfigError(fmt::format("{} is at most {} bytes of UTF-8 without zero bytes", what,
-                                  proto::string_length_max));
+    throw UserError(fmt::format("{} is at most {} bytes of UTF-8 without zero bytes", what,
+                                proto::string_length_max));
 }
 
 void check_name(std::string_view name) {
-  if (name.empty()) throw ConfigError("an export needs a name that is not empty");
+  if (name.empty()) throw UserError("an export needs a name that is not empty");
   check_text("an export's name", name);
 }
 
@@ -94,7 +94,7 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
   const auto name = reader.take_value<std::string>("name", "a text");
   const auto file = reader.take_value<std::string>("path", "the path of a file or block device");
   if (!file)
-    throw ConfigError(
+    throw UserError(
         fmt::format("{}:{}: export[{}]: no \"path\": say which file or block device it is, as in "
                     "path = \"/srv/disk.img\"",
                     path, table.source().begin.line, index));
@@ -167,12 +167,6 @@ void read_exports(TableReader& reader, const std::string& path, Config& config) 
 
 }  // namespace
 
-std::string Places::at_place(std::string_view key, std::string_view message) const {
-  const auto place = by_key.find(key);
-  return place == by_key.end() ? std::string(message)
-                               : fmt::format("{}: {}", place->second, message);
-}
-
 bool has_same_device(const ExportConfig& one, const ExportConfig& other) {
   return one.path == other.path && one.read_only == other.read_only && one.offset == other.offset &&
          one.size == other.size && one.partition == other.partition &&
@@ -192,12 +186,12 @@ std::uint64_t parse_size(std::string_view text) {
     shift = valid ? 10U * (static_cast<unsigned>(suffix) + 1) : 0;
   }
   if (!valid)
-    throw ConfigError(
+    throw UserError(
         fmt::format("\"{}\" is not a size: write bytes, or a whole number with K, M, G, T or P "
                     "(powers of 1024)",
                     text));
   if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) >> shift)
-    throw ConfigError(fmt::format("\"{}\" is too large: sizes stay below 8 EiB", text));
+    throw UserError(fmt::format("\"{}\" is too large: sizes stay below 8 EiB", text));
   return value << shift;
 }
 
@@ -205,13 +199,13 @@ engine::DirectIo parse_direct_io(std::string_view text) {
   if (text == "auto") return engine::DirectIo::automatic;
   if (text == "on") return engine::DirectIo::on;
   if (text == "off") return engine::DirectIo::off;
-  throw ConfigError(fmt::format("\"{}\" is not one of auto, on, off", text));
+  throw UserError(fmt::format("\"{}\" is not one of auto, on, off", text));
 }
 
 Config read_config(const std::string& path) {
   auto file = std::ifstream(path);
   if (!file)
-    throw ConfigError(
+    throw UserError(
         fmt::format("cannot read the configuration {}: {}", path, std::strerror(errno)));
   const auto text = std::string(std::istreambuf_iterator<char>(file), {});
   const auto table = parse_toml(text, path);
@@ -244,7 +238,7 @@ Config read_config(const std::string& path) {
   read_http(reader, path, config);
   read_exports(reader, path, config);
   if (const auto* const node = table.get("memory"); node != nullptr)
-    reader.checked(*node, "memory", [&] { derive_limits(config); });
+    reader.checked(*node, "memory", [&] { derive_bounds(config); });
   reader.finish(
       "listen, workers, memory, max_connections, busy_poll_us, wake_latency_us, log_level, "
       "log_format, slow_request_ms, user, sandbox, tls, http, control, export");
@@ -253,7 +247,7 @@ Config read_config(const std::string& path) {
 
 void validate(const Config& config) {
   if (config.exports.empty())
-    throw ConfigError(
+    throw UserError(
         "nothing to serve: name a file (loopnbd serve disk.img) or write an [[export]] into the "
         "configuration");
   auto paths_by_name = std::set<std::string_view>{};
@@ -261,23 +255,23 @@ void validate(const Config& config) {
     check_name(entry.name);
     check_text("a description", entry.description);
     if (!paths_by_name.insert(entry.name).second)
-      throw ConfigError(entry.at_place(
+      throw UserError(entry.at_place(
           "name",
           fmt::format("two exports are called \"{}\" (the second is {}): give one of them another "
                       "name (NAME=FILE, or name = …)",
                       entry.name, entry.path)));
     if (!entry.partition.empty() && (entry.offset != 0 || entry.size))
-      throw ConfigError(entry.at_place(
+      throw UserError(entry.at_place(
           "partition",
           fmt::format("export \"{}\": a partition has its own offset and size: leave out either "
                       "the partition, or the offset and the size",
                       entry.name)));
   }
   if (config.stdio && !config.listen.empty())
-    throw ConfigError(
+    throw UserError(
         "--stdio serves one client on standard input and output: leave the listen addresses out");
   validate_security(config);
-  derive_limits(config);
+  derive_bounds(config);
 }
 
 }  // namespace server

@@ -7,48 +7,18 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/open_device.h"
-#include "proto/negotiation.h"
+#include "server/base/places.h"
+#include "server/base/user_error.h"
+#include "server/net/tls_config.h"
 #include "server/policy/access.h"
 #include "server/policy/rate_limiter.h"
 
 namespace server {
-
-// The message is for people.
-class ConfigError : public std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-// Where each key of a table stands, as "FILE:LINE: TABLE.KEY"; empty for what the command line
-// says.
-struct Places {
-  std::map<std::string, std::string, std::less<>> by_key;
-
-  // `message` behind the place of `key`, where there is one.
-  std::string at_place(std::string_view key, std::string_view message) const;
-
-  // Where a key stands makes no difference.
-  bool operator==(const Places&) const noexcept { return true; }
-};
-
-struct TlsConfig {
-  proto::TlsMode mode = proto::TlsMode::off;
-  // Paths; empty: not used.
-  std::string certificate;
-  std::string key;        // of the certificate; empty: it is in the same file
-  std::string client_ca;  // clients must show a certificate that it has signed
-  std::string psk_file;
-  Places places;
-
-  std::string at_place(std::string_view key_name, std::string_view message) const {
-    return places.at_place(key_name, message);
-  }
-};
 
 struct ExportConfig {
   std::string name;  // not empty; unique
@@ -108,19 +78,19 @@ struct Config {
   std::vector<ExportConfig> exports;  // the first is the default export
 };
 
-// "512", "64K", "10G": bytes with an optional binary suffix K, M, G, T or P. Throws ConfigError.
+// "512", "64K", "10G": bytes with an optional binary suffix K, M, G, T or P. Throws UserError.
 std::uint64_t parse_size(std::string_view text);
-// "auto", "on" or "off". Throws ConfigError.
+// "auto", "on" or "off". Throws UserError.
 engine::DirectIo parse_direct_io(std::string_view text);
 
-// "off", "allow" or "require". Throws ConfigError.
+// "off", "allow" or "require". Throws UserError.
 proto::TlsMode parse_tls_mode(std::string_view text);
 
-// Reads a TOML file. Throws ConfigError.
+// Reads a TOML file. Throws UserError.
 Config read_config(const std::string& path);
 
 // What only the whole shows: at least one export, no name twice, memory enough for the workers.
-// Throws ConfigError.
+// Throws UserError.
 void validate(const Config& config);
 
 }  // namespace server

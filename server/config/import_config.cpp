@@ -127,16 +127,16 @@ class Importer {
   void read(const std::string& path) {
     auto sections = read_key_file(path);
     if (sections.empty() || sections.front().name != "generic")
-      throw ConfigError(fmt::format(
+      throw UserError(fmt::format(
           "{}: the first section is not [generic]: is it a configuration of nbd-server?", path));
     generic_ = sections.front();
     exports_.assign(std::next(sections.begin()), sections.end());
     if (generic_.flag("oldstyle"))
-      throw ConfigError(fmt::format(
+      throw UserError(fmt::format(
           "{}: oldstyle = true: neither nbd-server 3.10 nor loopnbd speaks the old protocol",
           generic_.place(*generic_.find("oldstyle"))));
     if (const auto folder = generic_.text("includedir")) read_included(*folder);
-    if (exports_.empty()) throw ConfigError(fmt::format("{}: there are no exports in it", path));
+    if (exports_.empty()) throw UserError(fmt::format("{}: there are no exports in it", path));
   }
 
   void read_included(const std::string& folder) {
@@ -144,9 +144,9 @@ class Importer {
     auto paths = std::set<std::string>{};
     auto entries = fs::directory_iterator(folder, error);
     if (error)
-      throw ConfigError(fmt::format("{}: cannot read the folder {}: {}",
-                                    generic_.place(*generic_.find("includedir")), folder,
-                                    error.message()));
+      throw UserError(fmt::format("{}: cannot read the folder {}: {}",
+                                  generic_.place(*generic_.find("includedir")), folder,
+                                  error.message()));
     for (const auto& entry : entries)
       if (entry.path().extension() == ".conf" && entry.is_regular_file(error))
         paths.insert(entry.path());
@@ -214,8 +214,8 @@ class Importer {
     const auto key = generic_.text("keyfile");
     if (!key) {
       if (generic_.flag("force_tls"))
-        throw ConfigError(fmt::format("{}: force_tls without a keyfile: nobody could connect",
-                                      generic_.place(*generic_.find("force_tls"))));
+        throw UserError(fmt::format("{}: force_tls without a keyfile: nobody could connect",
+                                    generic_.place(*generic_.find("force_tls"))));
       return;
     }
     out_ += fmt::format("\n[tls]\nmode = \"{}\"\ncertificate = {}\nkey = {}\n",
@@ -229,7 +229,7 @@ class Importer {
     for (const auto& section : exports_) {
       const auto path = section.text("exportname");
       if (!path)
-        throw ConfigError(fmt::format("{}: [{}] has no exportname", section.place(), section.name));
+        throw UserError(fmt::format("{}: [{}] has no exportname", section.place(), section.name));
       if (!paths_.insert(*path).second) shared_paths_.insert(*path);
     }
   }
@@ -309,8 +309,8 @@ class Importer {
     if (shared_paths_.contains(path)) out_ += "lock = false\n";
     if (const auto size = section.number("filesize"); size && *size != 0) {
       if (*size < 0)
-        throw ConfigError(fmt::format("{}: filesize = {}: expected a number of bytes",
-                                      section.place(*section.find("filesize")), *size));
+        throw UserError(fmt::format("{}: filesize = {}: expected a number of bytes",
+                                    section.place(*section.find("filesize")), *size));
       out_ += fmt::format("size = {}\n", *size);
     }
     if (section.flag("force_tls") || section.flag("tlsonly")) out_ += "tls = \"require\"\n";

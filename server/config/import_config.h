@@ -13,7 +13,7 @@ struct ImportedConfig {
 
 // Reads nbd-server(5)'s configuration and the files it includes. No export becomes accessible to
 // more clients, or writable where it was not, by the translation: what cannot be expressed is left
-// out, with a note. Throws ConfigError for what nbd-server would not accept either.
+// out, with a note. Throws UserError for what nbd-server would not accept either.
 ImportedConfig import_config(const std::string& path);
 
 }  // namespace server

@@ -75,7 +75,7 @@ bool KeyFileSection::flag(std::string_view key) const {
   const auto value = trim_back(entry->value);
   if (value == "true" || value == "1") return true;
   if (value == "false" || value == "0") return false;
-  throw ConfigError(fmt::format("{}: {} = {}: expected true or false", place(*entry), key, value));
+  throw UserError(fmt::format("{}: {} = {}: expected true or false", place(*entry), key, value));
 }
 
 std::optional<std::int64_t> KeyFileSection::number(std::string_view key) const {
@@ -86,16 +86,15 @@ std::optional<std::int64_t> KeyFileSection::number(std::string_view key) const {
   const auto* const end = value.data() + value.size();
   const auto [rest, failure] = std::from_chars(value.data(), end, number);
   if (failure != std::errc{} || rest != end)
-    throw ConfigError(
-        fmt::format("{}: {} = {}: expected a whole number", place(*entry), key, value));
+    throw UserError(fmt::format("{}: {} = {}: expected a whole number", place(*entry), key, value));
   return number;
 }
 
 std::vector<KeyFileSection> read_key_file(const std::string& path) {
   auto file = std::ifstream(path);
   if (!file)
-    throw ConfigError(fmt::format("cannot read the configuration of nbd-server {}: {}", path,
-                                  std::strerror(errno)));
+    throw UserError(fmt::format("cannot read the configuration of nbd-server {}: {}", path,
+                                std::strerror(errno)));
   auto sections = std::vector<KeyFileSection>{};
   auto* current = static_cast<KeyFileSection*>(nullptr);
   auto number = std::size_t{0};
@@ -106,21 +105,21 @@ std::vector<KeyFileSection> read_key_file(const std::string& path) {
     if (line.front() == '[') {
       const auto close = line.rfind(']');
       if (close == std::string_view::npos || close == 1)
-        throw ConfigError(fmt::format("{}:{}: expected a section such as [disk]", path, number));
+        throw UserError(fmt::format("{}:{}: expected a section such as [disk]", path, number));
       current = &section_named(sections, line.substr(1, close - 1), path, number);
       continue;
     }
     const auto equals = line.find('=');
     if (equals == std::string_view::npos || equals == 0)
-      throw ConfigError(fmt::format("{}:{}: expected KEY = VALUE or [SECTION]", path, number));
+      throw UserError(fmt::format("{}:{}: expected KEY = VALUE or [SECTION]", path, number));
     if (current == nullptr)
-      throw ConfigError(fmt::format("{}:{}: stands before the first [SECTION]", path, number));
+      throw UserError(fmt::format("{}:{}: stands before the first [SECTION]", path, number));
     current->entries.push_back({.key = std::string(trim_back(line.substr(0, equals))),
                                 .value = unescape(trim_front(line.substr(equals + 1))),
                                 .line = number});
   }
   // A folder can be opened, but not read.
-  if (file.bad()) throw ConfigError(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  if (file.bad()) throw UserError(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
   return sections;
 }
 

@@ -29,13 +29,13 @@ struct KeyFileSection {
 
   // Of several entries with one key the last one counts. nullptr: there is none.
   const KeyFileEntry* find(std::string_view key) const;
-  // Throw ConfigError with the place when the value is of the wrong kind.
+  // Throw UserError with the place when the value is of the wrong kind.
   std::optional<std::string> text(std::string_view key) const;
   bool flag(std::string_view key) const;
   std::optional<std::int64_t> number(std::string_view key) const;
 };
 
-// The sections in the order of the file; those with the same name are one. Throws ConfigError.
+// The sections in the order of the file; those with the same name are one. Throws UserError.
 std::vector<KeyFileSection> read_key_file(const std::string& path);
 
 }  // namespace server

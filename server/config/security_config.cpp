@@ -56,13 +56,13 @@ void validate_patterns(const ExportConfig& entry, std::string_view key,
   for (const auto& pattern : patterns) {
     if (std::holds_alternative<CertificatePattern>(pattern) &&
         (without_tls || tls.client_ca.empty()))
-      throw ConfigError(entry.at_place(
+      throw UserError(entry.at_place(
           key,
           fmt::format("export \"{}\": clients show certificates only where TLS has a client_ca "
                       "that says whom to believe (tls.client_ca or --tls-client-ca)",
                       entry.name)));
     if (std::holds_alternative<PskPattern>(pattern) && (without_tls || tls.psk_file.empty()))
-      throw ConfigError(entry.at_place(
+      throw UserError(entry.at_place(
           key,
           fmt::format("export \"{}\": users have pre-shared keys only where TLS has a psk_file "
                       "(tls.psk_file or --tls-psk-file)",
@@ -72,17 +72,16 @@ void validate_patterns(const ExportConfig& entry, std::string_view key,
 
 void validate_tls(const TlsConfig& tls) {
   if (tls.certificate.empty() && !tls.key.empty())
-    throw ConfigError(
+    throw UserError(
         tls.at_place("key",
                      "the key belongs to a certificate: name that as well (tls.certificate or "
                      "--tls-certificate)"));
   if (tls.certificate.empty() && !tls.client_ca.empty())
-    throw ConfigError(
-        tls.at_place("client_ca",
-                     "clients show certificates only to a server that has one: name it "
-                     "(tls.certificate or --tls-certificate)"));
+    throw UserError(tls.at_place("client_ca",
+                                 "clients show certificates only to a server that has one: name it "
+                                 "(tls.certificate or --tls-certificate)"));
   if (tls.mode != proto::TlsMode::off && tls.certificate.empty() && tls.psk_file.empty())
-    throw ConfigError(tls.at_place(
+    throw UserError(tls.at_place(
         "mode",
         "TLS needs a certificate and its key (tls.certificate, tls.key), or pre-shared keys "
         "(tls.psk_file); on the command line, --tls-certificate and --tls-key, or "
@@ -95,7 +94,7 @@ proto::TlsMode parse_tls_mode(std::string_view text) {
   if (text == "off") return proto::TlsMode::off;
   if (text == "allow") return proto::TlsMode::allow;
   if (text == "require") return proto::TlsMode::require;
-  throw ConfigError(fmt::format("\"{}\" is not one of off, allow, require", text));
+  throw UserError(fmt::format("\"{}\" is not one of off, allow, require", text));
 }
 
 void read_security(TableReader& reader, const std::string& path, Config& config) {
@@ -136,7 +135,7 @@ void validate_security(const Config& config) {
     validate_patterns(entry, "allow", entry.access.allow, config.tls);
     validate_patterns(entry, "read_only_for", entry.access.read_only_for, config.tls);
     if (entry.tls_required && config.tls.mode == proto::TlsMode::off)
-      throw ConfigError(entry.at_place(
+      throw UserError(entry.at_place(
           "tls", fmt::format("export \"{}\" requires TLS, and TLS is off: write a [tls] table with "
                              "a certificate or pre-shared keys",
                              entry.name)));

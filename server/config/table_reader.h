@@ -79,7 +79,7 @@ class TableReader {
   }
 
   [[noreturn]] void fail(const toml::node& node, std::string_view key, std::string_view why) {
-    throw ConfigError(fmt::format("{}: {}", place(node, key), why));
+    throw UserError(fmt::format("{}: {}", place(node, key), why));
   }
 
  private:

@@ -106,15 +106,14 @@ void fail_toml_assertion(const char* condition) { throw AssertionFailed(conditio
 
 toml::table parse_toml(std::string_view text, const std::string& path) {
   if (const auto objection = find_objection(text))
-    throw ConfigError(
+    throw UserError(
         fmt::format("{}:{}: this is no TOML: {}", path, objection->line, objection->why));
   try {
     return toml::parse(text, path);
   } catch (const toml::parse_error& error) {
-    throw ConfigError(
-        fmt::format("{}:{}: {}", path, error.source().begin.line, error.description()));
+    throw UserError(fmt::format("{}:{}: {}", path, error.source().begin.line, error.description()));
   } catch (const AssertionFailed&) {
-    throw ConfigError(fmt::format(
+    throw UserError(fmt::format(
         "{}:{}: this is no TOML: expected a table header such as [tls] or [[export]], or a key and "
         "its value such as workers = 2",
         path, failing_line(text)));

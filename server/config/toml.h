@@ -23,7 +23,7 @@ namespace server {
 
 namespace server {
 
-// `path` is for messages. Throws ConfigError, with the line, for a text that is no TOML.
+// `path` is for messages. Throws UserError, with the line, for a text that is no TOML.
 toml::table parse_toml(std::string_view text, const std::string& path);
 
 }  // namespace server

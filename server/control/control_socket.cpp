@@ -21,7 +21,8 @@ constexpr auto silence_max = std::chrono::seconds(60);
 }  // namespace
 
 struct ControlSocket::Session : std::enable_shared_from_this<Session> {
-  Session(asio::io_context& io_context, UniqueFd socket, std::shared_ptr<const Answer> answering)
+  Session(asio::io_context& io_context, engine::FileDescriptor socket,
+          std::shared_ptr<const Answer> answering)
       : stream(io_context, socket.release()), deadline(io_context), answer(std::move(answering)) {}
 
   // A client that says nothing for so long, or does not read, is not waited for.
@@ -43,11 +44,11 @@ ControlSocket::ControlSocket(asio::io_context& io_context, ListeningSocket socke
     : io_context_(io_context),
       answer_(std::make_shared<const Answer>(std::move(answer))),
       listener_(io_context, std::move(socket),
-                [this](UniqueFd client, const ClientIdentity& identity) {
+                [this](engine::FileDescriptor client, const ClientIdentity& identity) {
                   arrive(std::move(client), identity.name);
                 }) {}
 
-void ControlSocket::arrive(UniqueFd socket, const std::string& peer) {
+void ControlSocket::arrive(engine::FileDescriptor socket, const std::string& peer) {
   std::erase_if(sessions_, [](const auto& entry) { return entry.expired(); });
   if (sessions_.size() >= sessions_max) {
     log::warn("control socket: {} refused: {} others are connected", peer, sessions_.size());

@@ -26,7 +26,7 @@ class ControlSocket {
  private:
   struct Session;
 
-  void arrive(UniqueFd socket, const std::string& peer);
+  void arrive(engine::FileDescriptor socket, const std::string& peer);
   static Awaitable<void> discard_rest(std::shared_ptr<Session> session);
   static Awaitable<void> attend(std::shared_ptr<Session> session);
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "server/base/unique_fd.h"
+#include "engine/file_descriptor.h"
 
 namespace server {
 
@@ -17,7 +17,7 @@ class CtlClient {
 
  private:
   const std::string socket_path_;
-  UniqueFd socket_;
+  engine::FileDescriptor socket_;
   std::string received_;  // behind the last answer
 };
 

@@ -6,15 +6,15 @@
 namespace server {
 
 Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
-               const Limits& limits, std::vector<std::weak_ptr<const Export>> replaces)
+               const Bounds& bounds, std::vector<std::weak_ptr<const Export>> replaces)
     : config_(std::move(config)),
       device_(std::move(device)),
       path_(config_.path),
-      payload_length_max_(limits.payload_length_max),
+      payload_length_max_(bounds.payload_length_max),
       replaces_(std::move(replaces)),
       limiter_(std::make_shared<ExportLimiter>(config_.limits, config_.client_limits)),
       writers_(std::make_shared<WriterLeases>()),
-      metrics_(std::make_shared<std::vector<ExportMetrics>>(limits.workers)) {}
+      metrics_(std::make_shared<std::vector<ExportMetrics>>(bounds.workers)) {}
 
 std::shared_ptr<engine::BlockDevice> Export::device() const {
   const std::lock_guard lock(mutex_);

@@ -15,8 +15,8 @@
 #include "proto/negotiation.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
+#include "server/config/bounds.h"
 #include "server/config/config.h"
-#include "server/config/limits.h"
 #include "server/policy/rate_limiter.h"
 #include "server/policy/writer_leases.h"
 
@@ -26,7 +26,7 @@ class Export {
  public:
   // `replaces`: exports whose clients must have gone before this one's are served, because both
   // work on one file in different ways.
-  Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device, const Limits& limits,
+  Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device, const Bounds& bounds,
          std::vector<std::weak_ptr<const Export>> replaces = {});
 
   const std::string& name() const noexcept { return config_.name; }

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/base/unique_fd.h"
+#include "engine/file_descriptor.h"
 
 namespace server {
 namespace {
@@ -39,8 +39,8 @@ template <class... Arguments>
 }
 
 // Never waits: what is no disk (a fifo) is refused.
-UniqueFd open_disk(const std::string& path) {
-  auto disk = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+engine::FileDescriptor open_disk(const std::string& path) {
+  auto disk = engine::FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (disk.get() < 0) refuse(path, "{}", std::strerror(errno));
   struct stat status {};
   if (::fstat(disk.get(), &status) != 0) refuse(path, "{}", std::strerror(errno));
@@ -52,8 +52,8 @@ UniqueFd open_disk(const std::string& path) {
 std::string text_or_empty(const char* text) { return text == nullptr ? "" : text; }
 
 // Nothing: there is no partition table with sectors of this size (0: as libblkid finds them).
-std::optional<std::vector<Found>> read_table(const UniqueFd& disk, const std::string& path,
-                                             unsigned table_sector_size) {
+std::optional<std::vector<Found>> read_table(const engine::FileDescriptor& disk,
+                                             const std::string& path, unsigned table_sector_size) {
   const auto probe = Probe(::blkid_new_probe(), &::blkid_free_probe);
   if (!probe || ::blkid_probe_set_device(probe.get(), disk.get(), 0, 0) != 0)
     refuse(path, "libblkid cannot read it: {}", std::strerror(errno));
@@ -83,7 +83,7 @@ std::optional<std::vector<Found>> read_table(const UniqueFd& disk, const std::st
   return found;
 }
 
-std::vector<Found> read_partitions(const UniqueFd& disk, const std::string& path) {
+std::vector<Found> read_partitions(const engine::FileDescriptor& disk, const std::string& path) {
   auto found = read_table(disk, path, 0);
   // The image of a disk with 4096-byte sectors does not say so. Its GPT begins elsewhere, so that
   // only the empty table in front of it has been seen.

@@ -15,8 +15,8 @@ namespace {
 class Planner {
  public:
   Planner(const ExportTable& current, const std::vector<std::shared_ptr<Export>>& gone,
-          const Limits& limits, engine::BlockingPool& pool)
-      : limits_(limits), pool_(pool), replaceable_(current.all()), gone_(gone) {}
+          const Bounds& bounds, engine::BlockingPool& pool)
+      : bounds_(bounds), pool_(pool), replaceable_(current.all()), gone_(gone) {}
 
   ExportChanges plan(std::vector<ExportConfig> configs) {
     auto exports = std::vector<std::shared_ptr<Export>>(configs.size());
@@ -28,10 +28,10 @@ class Planner {
     for (auto index = std::size_t{0}; index < configs.size(); ++index)
       if (exports[index] == nullptr) exports[index] = make(std::move(configs[index]));
     name_changes();
-    for (auto worker = 0U; worker < limits_.workers; ++worker) {
+    for (auto worker = 0U; worker < bounds_.workers; ++worker) {
       auto& queues = changes_.queues.emplace_back();
       for (const auto& target : changes_.arriving)
-        queues.push_back(make_queue(target, limits_.queue_depth));
+        queues.push_back(make_queue(target, bounds_.queue_depth));
     }
     changes_.table = std::make_shared<const ExportTable>(std::move(exports));
     return std::move(changes_);
@@ -62,7 +62,7 @@ class Planner {
       replaced.emplace_back(entry);
       changes_.displaced.push_back(entry);
     }
-    auto made = std::make_shared<Export>(std::move(config), device, limits_, std::move(replaced));
+    auto made = std::make_shared<Export>(std::move(config), device, bounds_, std::move(replaced));
     for (const auto& entry : replaceable_)
       if (entry->device() == device) made->share_with(*entry);
     // Whoever watches knows an export by its name, and its counters must not go back. Those of the
@@ -99,7 +99,7 @@ class Planner {
     changes_.names.removed = names(changes_.leaving, changes_.arriving, false);
   }
 
-  const Limits& limits_;
+  const Bounds& bounds_;
   engine::BlockingPool& pool_;
   std::vector<std::shared_ptr<Export>> replaceable_;
   const std::vector<std::shared_ptr<Export>>& gone_;
@@ -110,9 +110,9 @@ class Planner {
 
 ExportChanges plan_changes(const ExportTable& current,
                            const std::vector<std::shared_ptr<Export>>& gone,
-                           std::vector<ExportConfig> configs, const Limits& limits,
+                           std::vector<ExportConfig> configs, const Bounds& bounds,
                            engine::BlockingPool& pool) {
-  return Planner(current, gone, limits, pool).plan(std::move(configs));
+  return Planner(current, gone, bounds, pool).plan(std::move(configs));
 }
 
 std::shared_ptr<engine::BlockDevice> open_export_device(
@@ -133,7 +133,7 @@ std::shared_ptr<engine::BlockDevice> open_export_device(
       options.size = partition.size;
     }
   } catch (const PartitionError& error) {
-    throw ConfigError(
+    throw UserError(
         config.at_place("partition", fmt::format("export \"{}\": {}", config.name, error.what())));
   }
   options.report = [name = config.name](std::string_view event) {
@@ -142,8 +142,8 @@ std::shared_ptr<engine::BlockDevice> open_export_device(
   try {
     return engine::open_device(options, pool);
   } catch (const engine::OpenError& error) {
-    throw ConfigError(config.at_place(error.option(),
-                                      fmt::format("export \"{}\": {}", config.name, error.what())));
+    throw UserError(config.at_place(error.option(),
+                                    fmt::format("export \"{}\": {}", config.name, error.what())));
   }
 }
 

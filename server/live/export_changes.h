@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "engine/blocking_pool.h"
+#include "server/config/bounds.h"
 #include "server/config/config.h"
-#include "server/config/limits.h"
 #include "server/export/export.h"
 #include "server/export/export_queue.h"
 
@@ -33,10 +33,10 @@ struct ExportChanges {
 };
 
 // `gone`: exports that left earlier and still have clients. Opens devices and queues, so it may
-// block. Throws ConfigError or std::runtime_error with a message for people.
+// block. Throws UserError or std::runtime_error with a message for people.
 ExportChanges plan_changes(const ExportTable& current,
                            const std::vector<std::shared_ptr<Export>>& gone,
-                           std::vector<ExportConfig> configs, const Limits& limits,
+                           std::vector<ExportConfig> configs, const Bounds& bounds,
                            engine::BlockingPool& pool);
 
 // Opens what an export is backed by. Throws as above.

@@ -28,9 +28,9 @@ bool sync(const Export& target) {
 
 }  // namespace
 
-LiveExports::LiveExports(const Limits& limits, asio::io_context& io_context,
+LiveExports::LiveExports(const Bounds& bounds, asio::io_context& io_context,
                          engine::BlockingPool& pool, Workers& workers)
-    : limits_(limits),
+    : bounds_(bounds),
       io_context_(io_context),
       pool_(pool),
       workers_(workers),
@@ -39,7 +39,7 @@ LiveExports::LiveExports(const Limits& limits, asio::io_context& io_context,
 void LiveExports::open(const std::vector<ExportConfig>& configs) {
   auto exports = std::vector<std::shared_ptr<Export>>{};
   for (const auto& entry : configs)
-    exports.push_back(std::make_shared<Export>(entry, open_export_device(entry, pool_), limits_));
+    exports.push_back(std::make_shared<Export>(entry, open_export_device(entry, pool_), bounds_));
   table_ = std::make_shared<const ExportTable>(std::move(exports));
 }
 
@@ -56,7 +56,7 @@ void LiveExports::connect(Worker& worker) {
 
 Awaitable<void> LiveExports::wait_for_turn() {
   while (changing_) co_await change_over_.async_wait(as_result);
-  if (ending_) throw ConfigError(std::string(server_is_ending));
+  if (ending_) throw UserError(std::string(server_is_ending));
   changing_ = true;
 }
 
@@ -68,14 +68,14 @@ Awaitable<ChangedNames> LiveExports::change(Edit edit, Departure departure) {
   configs = edit(std::move(configs));
   const auto changes = std::make_shared<ExportChanges>();
   const auto planning = std::function<void()>(
-      [changes, configs = std::move(configs), table = table_, gone = gone(), &limits = limits_,
-       &pool = pool_] { *changes = plan_changes(*table, gone, configs, limits, pool); });
+      [changes, configs = std::move(configs), table = table_, gone = gone(), &bounds = bounds_,
+       &pool = pool_] { *changes = plan_changes(*table, gone, configs, bounds, pool); });
   co_await run_blocking(io_context_, pool_, planning);
   co_await check_displaced(*changes, departure);
   for (const auto* const exports : {&changes->leaving, &changes->arriving})
     for (const auto& entry : *exports)
       if (is_paused(*entry))
-        throw ConfigError(
+        throw UserError(
             fmt::format("export \"{0}\" is paused: loopnbd ctl resume {0}", entry->name()));
   co_await publish(*changes, departure);
   co_return changes->names;
@@ -91,7 +91,7 @@ Awaitable<void> LiveExports::check_displaced(const ExportChanges& changes, Depar
     });
     co_await on_each_worker(counting);
     if (*count > 0)
-      throw ConfigError(fmt::format(
+      throw UserError(fmt::format(
           "export \"{}\": {} client{} still on it, and its file cannot be served in the old and "
           "the new way at once: drain it (loopnbd ctl reload --drain), or let them detach first",
           entry->name(), *count, *count == 1 ? " is" : "s are"));

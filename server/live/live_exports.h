@@ -13,7 +13,7 @@
 
 #include "engine/blocking_pool.h"
 #include "server/base/asio.h"
-#include "server/config/limits.h"
+#include "server/config/bounds.h"
 #include "server/export/export.h"
 #include "server/live/export_changes.h"
 #include "server/serving/worker.h"
@@ -23,12 +23,12 @@ namespace server {
 class LiveExports {
  public:
   // All of them outlive it; so does io_context the pool, whose work ends there.
-  LiveExports(const Limits& limits, asio::io_context& io_context, engine::BlockingPool& pool,
+  LiveExports(const Bounds& bounds, asio::io_context& io_context, engine::BlockingPool& pool,
               Workers& workers);
   LiveExports(const LiveExports&) = delete;
   LiveExports& operator=(const LiveExports&) = delete;
 
-  // Before the workers are made. Throws ConfigError or std::runtime_error with a message for
+  // Before the workers are made. Throws UserError or std::runtime_error with a message for
   // people.
   void open(const std::vector<ExportConfig>& configs);
   // For each worker, before it starts.
@@ -116,7 +116,7 @@ class LiveExports {
                                RateLimits each_client);
   Awaitable<void> end_pause(std::string name, std::uint64_t number);
 
-  const Limits& limits_;
+  const Bounds& bounds_;
   asio::io_context& io_context_;
   engine::BlockingPool& pool_;
   Workers& workers_;

@@ -25,7 +25,7 @@ constexpr auto rest_deadline = std::chrono::seconds(20);
 using Device = std::shared_ptr<engine::BlockDevice>;
 
 [[noreturn]] void refuse_another_file(const std::string& path) {
-  throw ConfigError(
+  throw UserError(
       fmt::format("{} is another file, or another partition of it, than the one that is served: "
                   "remove the export and add it again",
                   path));
@@ -44,11 +44,11 @@ void lengthen(const ExportConfig& config, const engine::BlockDevice& old, std::u
   if (!engine::is_file_of(config.path, old)) refuse_another_file(config.path);
   constexpr auto length_max = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
   if (size > length_max || config.offset > length_max - size)
-    throw ConfigError(fmt::format("{}: no file can have {} bytes", config.path, size));
+    throw UserError(fmt::format("{}: no file can have {} bytes", config.path, size));
   const auto length = static_cast<off_t>(config.offset + size);
   if (status.st_size >= length) return;
   if (::truncate(config.path.c_str(), length) != 0)
-    throw ConfigError(
+    throw UserError(
         fmt::format("cannot make {} {} bytes long: {}", config.path, length, std::strerror(errno)));
 }
 
@@ -59,18 +59,18 @@ struct LiveExports::Exchange {
   Device device;
   std::vector<std::vector<LooseQueue>> queues;  // for each worker, one for each of the group
 
-  void make_queues(const Group& group, const Limits& limits) {
-    for (auto worker = 0U; worker < limits.workers; ++worker) {
+  void make_queues(const Group& group, const Bounds& bounds) {
+    for (auto worker = 0U; worker < bounds.workers; ++worker) {
       auto& made = queues.emplace_back();
       for (const auto& member : group)
-        made.push_back({member, device, device->make_queue(limits.queue_depth)});
+        made.push_back({member, device, device->make_queue(bounds.queue_depth)});
     }
   }
 };
 
 std::shared_ptr<Export> LiveExports::find(const std::string& name) const {
   auto target = name.empty() ? nullptr : table_->find(name);
-  if (target == nullptr) throw ConfigError(fmt::format("there is no export \"{}\"", name));
+  if (target == nullptr) throw UserError(fmt::format("there is no export \"{}\"", name));
   return target;
 }
 
@@ -86,7 +86,7 @@ LiveExports::Group LiveExports::group_of(const Export& target) const {
 std::shared_ptr<Export> LiveExports::find_working(const std::string& name) const {
   auto target = find(name);
   if (is_paused(*target))
-    throw ConfigError(fmt::format("export \"{0}\" is paused: loopnbd ctl resume {0}", name));
+    throw UserError(fmt::format("export \"{0}\" is paused: loopnbd ctl resume {0}", name));
   return target;
 }
 
@@ -108,7 +108,7 @@ Awaitable<void> LiveExports::bring_to_rest(Group group) {
   if (at_rest && !device->geometry().read_only) co_await run_blocking(io_context_, pool_, syncing);
   if (at_rest && *error == 0) co_return;
   co_await let_go(group);
-  throw ConfigError(
+  throw UserError(
       at_rest ? fmt::format("export \"{}\" stays as it is: its sync failed: {}",
                             group.back()->name(), std::strerror(-*error))
               : fmt::format("export \"{}\" stays as it is: its device has not finished what it was "
@@ -141,17 +141,17 @@ Awaitable<void> LiveExports::put_in_place(std::shared_ptr<Export> target, Export
   const auto exchange = std::make_shared<Exchange>();
   const auto opening =
       std::function<void()>([exchange, group, config = std::move(config), check = std::move(check),
-                             &limits = limits_, &pool = pool_] {
+                             &bounds = bounds_, &pool = pool_] {
         const auto old = group.front()->device();
         exchange->device = open_export_device(config, pool, {old});
         check(*exchange->device, *old);
         const auto block_size = exchange->device->geometry().block_size;
         if (block_size > std::max(old->geometry().block_size, request_alignment))
-          throw ConfigError(
+          throw UserError(
               fmt::format("{} wants blocks of {} bytes, for which the requests under way are not "
                           "laid out",
                           config.path, block_size));
-        exchange->make_queues(group, limits);
+        exchange->make_queues(group, bounds);
       });
   co_await run_blocking(io_context_, pool_, opening);
   co_await bring_to_rest(group);
@@ -169,8 +169,8 @@ Awaitable<void> LiveExports::set_direct_io(std::string name, bool on) {
   auto check = Check([path = config.path](const auto& device, const auto& old) {
     check_same_window(path, device, old);
     if (device.size() != old.size())
-      throw ConfigError(fmt::format("{} has {} bytes for the export by now, after {}: resize it",
-                                    path, device.size(), old.size()));
+      throw UserError(fmt::format("{} has {} bytes for the export by now, after {}: resize it",
+                                  path, device.size(), old.size()));
   });
   co_await put_in_place(target, std::move(config), std::move(check));
   log::info("export \"{}\": {} I/O from now on", name, target->device()->mode());
@@ -181,14 +181,14 @@ Awaitable<void> LiveExports::swap(std::string name, std::string path) {
   const auto turn = Turn(*this);
   const auto target = find_working(name);
   if (!target->device()->geometry().read_only)
-    throw ConfigError(fmt::format(
+    throw UserError(fmt::format(
         "export \"{}\" is writable: only the file of a read-only export can be swapped", name));
   auto config = target->config();
   config.path = path;
   auto check = Check([name, path](const auto& device, const auto& old) {
     if (device.size() != old.size())
-      throw ConfigError(fmt::format("{} has {} bytes, and the clients of export \"{}\" know {}",
-                                    path, device.size(), name, old.size()));
+      throw UserError(fmt::format("{} has {} bytes, and the clients of export \"{}\" know {}", path,
+                                  device.size(), name, old.size()));
   });
   co_await put_in_place(target, std::move(config), std::move(check));
   target->set_path(path);
@@ -202,7 +202,7 @@ Awaitable<std::uint64_t> LiveExports::resize(std::string name, std::optional<std
   const auto target = find_working(name);
   auto config = target->config();
   if (size && !config.partition.empty())
-    throw ConfigError(fmt::format(
+    throw UserError(fmt::format(
         "export \"{0}\" is a partition: change the partition table, then: loopnbd ctl resize {0}",
         name));
   config.path = target->path();
@@ -218,7 +218,7 @@ Awaitable<std::uint64_t> LiveExports::resize(std::string name, std::optional<std
   auto check = Check([name, force, path = config.path](const auto& device, const auto& old) {
     check_same_window(path, device, old);
     if (device.size() < old.size() && !force)
-      throw ConfigError(fmt::format(
+      throw UserError(fmt::format(
           "export \"{}\" would lose its last {} bytes, and its clients their connections: --force "
           "does it",
           name, old.size() - device.size()));
@@ -242,7 +242,7 @@ Awaitable<void> LiveExports::pause(std::string name, std::chrono::seconds longes
   co_await bring_to_rest(group);
   if (ending_) {
     co_await let_go(std::move(group));
-    throw ConfigError(std::string(server_is_ending));
+    throw UserError(std::string(server_is_ending));
   }
   auto end = std::make_unique<Timer>(io_context_, longest);
   end->async_wait(
@@ -260,7 +260,7 @@ Awaitable<void> LiveExports::resume(std::string name) {
   const auto target = find(name);
   const auto paused = std::ranges::find_if(
       pauses_, [&](const auto& entry) { return entry.target->device() == target->device(); });
-  if (paused == pauses_.end()) throw ConfigError(fmt::format("export \"{}\" is not paused", name));
+  if (paused == pauses_.end()) throw UserError(fmt::format("export \"{}\" is not paused", name));
   pauses_.erase(paused);
   co_await let_go(group_of(*target));
   log::info("export \"{}\": resumed", name);

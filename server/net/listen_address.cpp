@@ -103,9 +103,10 @@ std::string_view remedy_for_bind(int error) {
   }
 }
 
-UniqueFd bound_socket(int family, const sockaddr* where, socklen_t length, std::string_view address,
-                      const char* private_path = nullptr) {
-  auto socket = UniqueFd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+engine::FileDescriptor bound_socket(int family, const sockaddr* where, socklen_t length,
+                                    std::string_view address, const char* private_path = nullptr) {
+  auto socket =
+      engine::FileDescriptor(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket) fail(address, "socket", errno, "");
   const int on = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -127,7 +128,8 @@ void remove_stale_socket(const sockaddr_un& where, std::string_view address) {
   if (!S_ISSOCK(status.st_mode))
     throw std::runtime_error(fmt::format(
         "cannot listen on {}: there is a file that is not a socket: choose another path", address));
-  const auto probe = UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const auto probe =
+      engine::FileDescriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const auto refused =
       ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0 &&
       errno == ECONNREFUSED;
@@ -185,7 +187,8 @@ std::vector<ListeningSocket> open_tcp(const HostPort& host_port, const std::stri
 
 }  // namespace
 
-ListeningSocket::ListeningSocket(UniqueFd socket, std::string name, std::string unix_path)
+ListeningSocket::ListeningSocket(engine::FileDescriptor socket, std::string name,
+                                 std::string unix_path)
     : socket_(std::move(socket)), name_(std::move(name)), unix_path_(std::move(unix_path)) {}
 
 ListeningSocket::~ListeningSocket() {
@@ -227,7 +230,7 @@ std::vector<ListeningSocket> take_passed_sockets() {
   if (pid == nullptr || count == nullptr || parse_number<pid_t>(pid) != ::getpid()) return sockets;
   for (auto fd = first_passed_fd; fd < first_passed_fd + parse_number<int>(count).value_or(0);
        ++fd) {
-    auto socket = UniqueFd(fd);
+    auto socket = engine::FileDescriptor(fd);
     int listening = 0;
     auto length = socklen_t{sizeof listening};
     if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0 || listening == 0)

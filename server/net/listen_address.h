@@ -5,14 +5,14 @@
 #include <string_view>
 #include <vector>
 
-#include "server/base/unique_fd.h"
+#include "engine/file_descriptor.h"
 
 namespace server {
 
 // A listening, non-blocking socket. A Unix socket's file is removed with the object.
 class ListeningSocket {
  public:
-  ListeningSocket(UniqueFd socket, std::string name, std::string unix_path = {});
+  ListeningSocket(engine::FileDescriptor socket, std::string name, std::string unix_path = {});
   ListeningSocket(ListeningSocket&&) noexcept = default;
   ListeningSocket& operator=(ListeningSocket&&) = delete;
   ~ListeningSocket();
@@ -23,7 +23,7 @@ class ListeningSocket {
   const std::string& name() const noexcept { return name_; }
 
  private:
-  UniqueFd socket_;
+  engine::FileDescriptor socket_;
   std::string name_;
   std::string unix_path_;  // empty: nothing to remove
 };

@@ -41,7 +41,8 @@ void Listener::wait() {
 
 void Listener::accept_all() {
   for (auto count = 0; count < accepted_max_per_turn; ++count) {
-    auto socket = UniqueFd(::accept4(socket_.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    auto socket = engine::FileDescriptor(
+        ::accept4(socket_.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     const auto error = socket ? 0 : errno;
     if (error == EAGAIN) break;
     if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {

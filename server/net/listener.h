@@ -4,8 +4,8 @@
 #include <functional>
 #include <string>
 
+#include "engine/file_descriptor.h"
 #include "server/base/asio.h"
-#include "server/base/unique_fd.h"
 #include "server/net/listen_address.h"
 #include "server/policy/client_identity.h"
 
@@ -13,7 +13,7 @@ namespace server {
 
 class Listener {
  public:
-  using Accepted = std::function<void(UniqueFd socket, ClientIdentity client)>;
+  using Accepted = std::function<void(engine::FileDescriptor socket, ClientIdentity client)>;
 
   // `accepted` is called for each connection, a connected non-blocking socket.
   Listener(asio::io_context& io_context, ListeningSocket socket, Accepted accepted);

@@ -33,7 +33,7 @@ constexpr std::size_t receive_size = 64U << 10;
 
 [[noreturn]] void fail(const TlsConfig& config, std::string_view key, const std::string& path) {
   const auto reason = take_tls_error();
-  throw ConfigError(
+  throw UserError(
       config.at_place(key, fmt::format("TLS: cannot use {} {}: {}", key, path, reason)));
 }
 
@@ -66,7 +66,7 @@ void configure(SSL_CTX* context) {
   SSL_CTX_set_default_passwd_cb(context, refuse_password);
   if (SSL_CTX_set_cipher_list(context, ciphers_tls12) != 1 ||
       SSL_CTX_set_ciphersuites(context, ciphers_tls13) != 1)
-    throw ConfigError(fmt::format("TLS: no usable ciphers: {}", take_tls_error()));
+    throw UserError(fmt::format("TLS: no usable ciphers: {}", take_tls_error()));
 }
 
 void load_certificate(SSL_CTX* context, const TlsConfig& config) {
@@ -121,8 +121,8 @@ std::string take_tls_error() {
 std::map<std::string, std::vector<unsigned char>, std::less<>> read_keys(const std::string& path) {
   auto file = std::ifstream(path);
   if (!file)
-    throw ConfigError(fmt::format("TLS: cannot read the pre-shared keys {}: {}; psktool makes them",
-                                  path, std::strerror(errno)));
+    throw UserError(fmt::format("TLS: cannot read the pre-shared keys {}: {}; psktool makes them",
+                                path, std::strerror(errno)));
   auto keys = std::map<std::string, std::vector<unsigned char>, std::less<>>{};
   auto line = std::string{};
   for (auto number = 1; std::getline(file, line); ++number) {
@@ -134,14 +134,14 @@ std::map<std::string, std::vector<unsigned char>, std::less<>> read_keys(const s
                    : parse_key(std::string_view(line).substr(colon + 1));
     // The line itself stays out of the message: it is a secret.
     if (!key || key->size() < key_length_min || key->size() > key_length_max)
-      throw ConfigError(
+      throw UserError(
           fmt::format("{}:{}: expected user:key with a key of {} to {} bytes in hexadecimal, as "
                       "\"psktool -u USER -p FILE\" writes it",
                       path, number, key_length_min, key_length_max));
     keys.insert_or_assign(line.substr(0, colon), std::move(*key));
   }
   if (keys.empty())
-    throw ConfigError(
+    throw UserError(
         fmt::format("{} holds no key: write one with \"psktool -u USER -p {}\"", path, path));
   return keys;
 }
@@ -149,15 +149,15 @@ std::map<std::string, std::vector<unsigned char>, std::less<>> read_keys(const s
 TlsCredentials::TlsCredentials(const TlsConfig& config)
     : mode_(config.mode), context_(SSL_CTX_new(TLS_server_method())) {
   ERR_clear_error();
-  if (!context_) throw ConfigError(fmt::format("TLS cannot start: {}", take_tls_error()));
+  if (!context_) throw UserError(fmt::format("TLS cannot start: {}", take_tls_error()));
   configure(context_.get());
   if (!config.certificate.empty()) load_certificate(context_.get(), config);
   if (!config.client_ca.empty()) load_client_authority(context_.get(), config);
   if (config.psk_file.empty()) return;
   try {
     keys_ = read_keys(config.psk_file);
-  } catch (const ConfigError& error) {
-    throw ConfigError(config.at_place("psk_file", error.what()));
+  } catch (const UserError& error) {
+    throw UserError(config.at_place("psk_file", error.what()));
   }
   SSL_CTX_set_psk_server_callback(context_.get(), find_key);
 }

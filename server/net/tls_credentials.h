@@ -13,7 +13,8 @@
 #include <vector>
 
 #include "proto/negotiation.h"
-#include "server/config/config.h"
+#include "server/base/user_error.h"
+#include "server/net/tls_config.h"
 
 struct ssl_ctx_st;
 struct ssl_st;
@@ -22,7 +23,7 @@ namespace server {
 
 class TlsCredentials {
  public:
-  // Reads the files. Throws ConfigError with file and key.
+  // Reads the files. Throws UserError with file and key.
   explicit TlsCredentials(const TlsConfig& config);
 
   proto::TlsMode mode() const noexcept { return mode_; }
@@ -44,13 +45,13 @@ class TlsCredentials {
 // The credentials of this moment. Any thread.
 class TlsContext {
  public:
-  // Throws ConfigError.
+  // Throws UserError.
   explicit TlsContext(TlsConfig config);
 
   // nullptr: TLS is off.
   std::shared_ptr<const TlsCredentials> credentials() const;
 
-  // Reads the files again, for connections to come. Throws ConfigError, and then keeps what it has.
+  // Reads the files again, for connections to come. Throws UserError, and then keeps what it has.
   void reload();
   // The same with another configuration.
   void reload(TlsConfig config);
@@ -64,7 +65,7 @@ class TlsContext {
 // The oldest complaint of OpenSSL in this thread, for people; forgets all of them.
 std::string take_tls_error();
 
-// Reads lines of user:hexkey, as psktool writes them. Throws ConfigError with path and line.
+// Reads lines of user:hexkey, as psktool writes them. Throws UserError with path and line.
 std::map<std::string, std::vector<unsigned char>, std::less<>> read_keys(const std::string& path);
 
 }  // namespace server

@@ -10,7 +10,7 @@
 namespace server {
 namespace {
 
-Descriptor adopt(asio::io_context& io_context, UniqueFd fd) {
+Descriptor adopt(asio::io_context& io_context, engine::FileDescriptor fd) {
   const auto flags = ::fcntl(fd.get(), F_GETFL);
   if (flags >= 0) ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK);
   auto descriptor = Descriptor(io_context, fd.get());
@@ -49,14 +49,14 @@ bool Transport::peer_has_closed() noexcept {
   return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
-SocketTransport::SocketTransport(asio::io_context& io_context, UniqueFd socket,
+SocketTransport::SocketTransport(asio::io_context& io_context, engine::FileDescriptor socket,
                                  ClientIdentity client)
     : Transport(Stream{.input = adopt(io_context, std::move(socket)),
                        .output = std::nullopt,
                        .client = std::move(client)}) {}
 
-SocketTransport::SocketTransport(asio::io_context& io_context, UniqueFd input, UniqueFd output,
-                                 ClientIdentity client)
+SocketTransport::SocketTransport(asio::io_context& io_context, engine::FileDescriptor input,
+                                 engine::FileDescriptor output, ClientIdentity client)
     : Transport(Stream{.input = adopt(io_context, std::move(input)),
                        .output = adopt(io_context, std::move(output)),
                        .client = std::move(client)}) {}

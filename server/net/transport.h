@@ -11,8 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/file_descriptor.h"
 #include "server/base/asio.h"
-#include "server/base/unique_fd.h"
 #include "server/policy/client_identity.h"
 
 namespace server {
@@ -87,10 +87,11 @@ class SocketTransport final : public Transport {
  public:
   explicit SocketTransport(Stream stream) noexcept : Transport(std::move(stream)) {}
   // One descriptor for both directions: a connected stream socket.
-  SocketTransport(asio::io_context& io_context, UniqueFd socket, ClientIdentity client);
-  // One for each direction: standard input and output.
-  SocketTransport(asio::io_context& io_context, UniqueFd input, UniqueFd output,
+  SocketTransport(asio::io_context& io_context, engine::FileDescriptor socket,
                   ClientIdentity client);
+  // One for each direction: standard input and output.
+  SocketTransport(asio::io_context& io_context, engine::FileDescriptor input,
+                  engine::FileDescriptor output, ClientIdentity client);
 
   ssize_t read_some(std::span<const iovec> buffers) noexcept override;
   ssize_t write_some(std::span<const iovec> buffers) noexcept override;

@@ -33,7 +33,7 @@ Daemon::Daemon(bool foreground) : foreground_(foreground) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0)
     throw std::system_error(errno, std::generic_category(), "cannot make a pipe");
-  auto readiness = UniqueFd(ends[0]);
+  auto readiness = engine::FileDescriptor(ends[0]);
   waiting_.reset(ends[1]);
   const auto child = ::fork();
   if (child < 0) throw std::system_error(errno, std::generic_category(), "cannot fork");
@@ -49,7 +49,7 @@ void Daemon::ready() {
   ::setsid();
   // Nothing is kept from being unmounted by a working directory.
   static_cast<void>(::chdir("/"));
-  const auto null = UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  const auto null = engine::FileDescriptor(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const auto standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     ::dup2(null.get(), standard);
   const auto ready = '+';

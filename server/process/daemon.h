@@ -2,7 +2,7 @@
 // and gets its messages and exit status when it never is. In the foreground it tells systemd.
 #pragma once
 
-#include "server/base/unique_fd.h"
+#include "engine/file_descriptor.h"
 
 namespace server {
 
@@ -21,7 +21,7 @@ class Daemon {
 
  private:
   const bool foreground_;
-  UniqueFd waiting_;  // a pipe to the process that waits
+  engine::FileDescriptor waiting_;  // a pipe to the process that waits
 };
 
 }  // namespace server

@@ -18,7 +18,7 @@
 #include <stdexcept>
 #include <string_view>
 
-#include "server/base/unique_fd.h"
+#include "engine/file_descriptor.h"
 
 namespace server {
 namespace {
@@ -54,7 +54,8 @@ std::vector<std::string> prepare_for_memory_pressure() {
   const auto unlimited = rlimit{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
   ::setrlimit(RLIMIT_MEMLOCK, &unlimited);
   if (::mlockall(MCL_CURRENT | MCL_FUTURE) != 0) note("lock its memory");
-  const auto score = UniqueFd(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+  const auto score =
+      engine::FileDescriptor(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
   constexpr std::string_view never = "-1000";
   if (::write(score.get(), never.data(), never.size()) != static_cast<ssize_t>(never.size()))
     note("be spared when memory runs out (oom_score_adj)");

@@ -18,8 +18,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "engine/file_descriptor.h"
 #include "server/base/log.h"
-#include "server/base/unique_fd.h"
 
 namespace server {
 namespace {
@@ -115,7 +115,8 @@ std::set<std::string> socket_folders(const Config& config) {
 }
 
 void allow_sockets(int ruleset, const std::string& folder) {
-  const auto parent = UniqueFd(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const auto parent =
+      engine::FileDescriptor(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!parent) return;  // whoever listens there says so better
   const auto rule =
       landlock_path_beneath_attr{.allowed_access = making_sockets, .parent_fd = parent.get()};
@@ -132,8 +133,8 @@ std::string restrict_files(const Config& config) {
       RulesetAttributes{.handled_access_fs = running_programs | changing_folders,
                         .handled_access_net = access_net_connect_tcp};
   const auto size = with_network ? sizeof attributes : sizeof attributes.handled_access_fs;
-  const auto ruleset =
-      UniqueFd(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attributes, size, 0)));
+  const auto ruleset = engine::FileDescriptor(
+      static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attributes, size, 0)));
   if (!ruleset) fail("cannot make Landlock rules", errno);
   for (const auto& folder : socket_folders(config)) allow_sockets(ruleset.get(), folder);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail("cannot give up new privileges", errno);

@@ -21,8 +21,8 @@ constexpr auto turns_at_work = std::uint64_t{10};
 
 }  // namespace
 
-UniqueFd open_wake_latency_device() {
-  auto device = UniqueFd(::open(device_path, O_WRONLY | O_CLOEXEC));
+engine::FileDescriptor open_wake_latency_device() {
+  auto device = engine::FileDescriptor(::open(device_path, O_WRONLY | O_CLOEXEC));
   const auto error = errno;
   if (!device)
     throw std::runtime_error(fmt::format(

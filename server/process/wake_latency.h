@@ -8,13 +8,13 @@
 #include <cstdint>
 #include <functional>
 
+#include "engine/file_descriptor.h"
 #include "server/base/asio.h"
-#include "server/base/unique_fd.h"
 
 namespace server {
 
 // Throws std::runtime_error with a message for people where there can be no limit.
-UniqueFd open_wake_latency_device();
+engine::FileDescriptor open_wake_latency_device();
 
 class WakeLatency {
  public:
@@ -33,7 +33,7 @@ class WakeLatency {
   asio::io_context& io_context_;
   const std::chrono::microseconds latency_max_;
   const std::function<std::uint64_t()> count_turns_;
-  const UniqueFd device_;
+  const engine::FileDescriptor device_;
 };
 
 }  // namespace server

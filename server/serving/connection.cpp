@@ -150,7 +150,7 @@ void Connection::wait_writable() {
 
 void Connection::receive_while_possible() noexcept {
   auto received = std::size_t{0};
-  while (wants_input() && received < worker_.limits().receive_size_max_per_turn) {
+  while (wants_input() && received < worker_.bounds().receive_size_max_per_turn) {
     const auto count = receive_once();
     if (count <= 0) return;
     received += static_cast<std::size_t>(count);

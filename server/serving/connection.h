@@ -104,8 +104,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Of what there is room for, as much as may be received now.
   std::size_t receivable(std::size_t room) const noexcept;
   // Whether a request may begin; if not, parsing goes on when it may.
-  bool admit(const proto::Request& header) noexcept;
-  Clock::time_point charge(const proto::Request& header) noexcept;
+  bool admit(const proto::RequestHeader& header) noexcept;
+  Clock::time_point charge(const proto::RequestHeader& header) noexcept;
   void wait_for_limit();
 
   // connection_requests.cpp: from bytes to operations. Those that return bool say whether parsing

@@ -26,7 +26,7 @@ void Connection::take_account(Request& whole) noexcept {
   metrics.send.add(now - whole.completed_at);
   ++requests_answered_;
   latency_sum_ += now - whole.received;
-  if (now - whole.received >= worker_.limits().slow_request) log_slow(whole);
+  if (now - whole.received >= worker_.bounds().slow_request) log_slow(whole);
   if (whole.error != proto::Error::none) return metrics.add_error(whole.error);
   metrics.bytes.add(whole.header.length);
   if (whole.header.command == proto::Command::read) bytes_read_ += whole.header.length;

@@ -25,7 +25,7 @@ std::size_t Connection::receivable(std::size_t room) const noexcept {
   return std::min(room, size - received);
 }
 
-bool Connection::admit(const proto::Request& header) noexcept {
+bool Connection::admit(const proto::RequestHeader& header) noexcept {
   if (queue_.held) {
     blocked_ = true;  // until the worker lets go
     return false;
@@ -40,7 +40,7 @@ bool Connection::admit(const proto::Request& header) noexcept {
   return false;
 }
 
-Clock::time_point Connection::charge(const proto::Request& header) noexcept {
+Clock::time_point Connection::charge(const proto::RequestHeader& header) noexcept {
   using enum proto::Command;
   const auto command = header.command;
   const auto now = Clock::now();

@@ -295,7 +295,7 @@ bool Connection::discard_payload() noexcept {
 }
 
 Request* Connection::take_slot() noexcept {
-  if (slots_held_ >= worker_.limits().requests_max_per_connection) {
+  if (slots_held_ >= worker_.bounds().requests_max_per_connection) {
     blocked_ = true;  // until replies of its own have been sent, which pumps it
     return nullptr;
   }

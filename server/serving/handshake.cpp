@@ -67,12 +67,12 @@ Awaitable<bool> start_tls(std::unique_ptr<Transport>& transport,
 }
 
 bool within_limits(const proto::Negotiation& negotiation, const Transport& transport,
-                   const Limits& limits) {
-  if (negotiation.option_count() <= limits.options_max) return true;
+                   const Bounds& bounds) {
+  if (negotiation.option_count() <= bounds.options_max) return true;
   log::connection<log::Level::warn>(
       {.client = transport.peer()},
       "{}: closed after more than {} options without choosing an export", transport.peer(),
-      limits.options_max);
+      bounds.options_max);
   return false;
 }
 
@@ -80,7 +80,7 @@ bool within_limits(const proto::Negotiation& negotiation, const Transport& trans
 
 Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
                                                 const std::shared_ptr<const ExportTable>& exports,
-                                                const Limits& limits,
+                                                const Bounds& bounds,
                                                 std::shared_ptr<const TlsCredentials> tls) {
   using Next = proto::Negotiation::Next;
   auto directory = ClientDirectory(exports, transport->client());
@@ -127,7 +127,7 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
       directory.set_client(transport->client());
       negotiation.tls_started();
     }
-    going_on = going_on && within_limits(negotiation, *transport, limits);
+    going_on = going_on && within_limits(negotiation, *transport, bounds);
   }
   co_return std::nullopt;
 }

@@ -7,7 +7,7 @@
 
 #include "proto/negotiation.h"
 #include "server/base/asio.h"
-#include "server/config/limits.h"
+#include "server/config/bounds.h"
 #include "server/export/export.h"
 #include "server/net/tls_credentials.h"
 #include "server/net/transport.h"
@@ -28,7 +28,7 @@ struct Handshake {
 // is none. The arguments outlive the coroutine.
 Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
                                                 const std::shared_ptr<const ExportTable>& exports,
-                                                const Limits& limits,
+                                                const Bounds& bounds,
                                                 std::shared_ptr<const TlsCredentials> tls);
 
 // Ends the output and reads what the client still sends until it closes, so that nothing sent

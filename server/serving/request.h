@@ -30,7 +30,7 @@ class Request final : public engine::Io {
   Request* next = nullptr;   // in the list that holds the slot: free, pieces or replies
   Request* whole = nullptr;  // itself, unless this is a piece
 
-  proto::Request header;            // as the client sent it; of a piece, unused
+  proto::RequestHeader header;      // as the client sent it; of a piece, unused
   engine::BufferPool::Buffer data;  // of READ, WRITE and BLOCK_STATUS
 
   // Of a whole.

@@ -126,7 +126,7 @@ WorkerStatus status_of(const Worker& worker) {
   status.resource_waits = metrics.resource_waits.value();
   status.turns = metrics.turns.value();
   status.memory_in_use = metrics.memory_in_use.value();
-  status.memory_budget = worker.limits().memory_per_worker;
+  status.memory_budget = worker.bounds().memory_per_worker;
   return status;
 }
 

@@ -17,23 +17,23 @@ constexpr auto rounds_max = 8;
 
 }  // namespace
 
-Worker::Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers,
+Worker::Worker(const Bounds& bounds, std::shared_ptr<const ExportTable> exports, Workers& workers,
                std::shared_ptr<const TlsContext> tls)
-    : limits_(limits),
+    : bounds_(bounds),
       exports_(std::move(exports)),
       tls_(std::move(tls)),
       workers_(workers),
       index_(workers.size()),
-      buffers_(limits.memory_per_worker, limits.memory_resident),
-      requests_(std::max<std::size_t>(1024, limits.memory_per_worker / engine::buffer_size_min),
-                limits.memory_resident),
+      buffers_(bounds.memory_per_worker, bounds.memory_resident),
+      requests_(std::max<std::size_t>(1024, bounds.memory_per_worker / engine::buffer_size_min),
+                bounds.memory_resident),
       io_context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
       work_(asio::make_work_guard(io_context_)),
       spent_(io_context_, Timer::time_point::max()),
       rest_(io_context_, Timer::time_point::max()),
       stall_watch_(io_context_),
       slow_watch_(io_context_),
-      watching_for_slow_(limits.slow_request == std::chrono::nanoseconds::max()) {}
+      watching_for_slow_(bounds.slow_request == std::chrono::nanoseconds::max()) {}
 
 Worker::~Worker() {
   stop();
@@ -41,7 +41,7 @@ Worker::~Worker() {
 }
 
 void Worker::add_export(const std::shared_ptr<Export>& target) {
-  auto queue = make_queue(target, limits_.queue_depth);
+  auto queue = make_queue(target, bounds_.queue_depth);
   queues_.emplace(target.get(),
                   std::make_unique<ExportQueue>(io_context_, std::move(queue), index_));
 }
@@ -86,8 +86,8 @@ void Worker::run_turn() {
 
 void Worker::run_first() {
   // Who waits for each reply asks again sooner than this thread would fall asleep and wake up.
-  if (limits_.busy_poll.count() > 0 && !connections_.empty()) {
-    const auto until = Timer::clock_type::now() + limits_.busy_poll;
+  if (bounds_.busy_poll.count() > 0 && !connections_.empty()) {
+    const auto until = Timer::clock_type::now() + bounds_.busy_poll;
     do {
       if (io_context_.poll_one() > 0) return;
     } while (Timer::clock_type::now() < until);
@@ -175,7 +175,7 @@ void Worker::wait_for_resources(Connection& connection) {
 void Worker::watch_for_stalls() {
   watching_for_stalls_ = true;
   for (const auto& connection : connections_) connection->forget_progress();
-  stall_watch_.expires_after(limits_.stall_deadline);
+  stall_watch_.expires_after(bounds_.stall_deadline);
   stall_watch_.async_wait([this](const boost::system::error_code& cancelled) {
     if (cancelled) return;
     relieve_starvation();
@@ -193,14 +193,15 @@ void Worker::relieve_starvation() {
       connection->abandon("it neither reads nor sends while others wait for the memory it holds");
 }
 
-void Worker::serve(UniqueFd socket, ClientIdentity client) {
+void Worker::serve(engine::FileDescriptor socket, ClientIdentity client) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
   asio::post(io_context_, [this, socket = std::move(socket), client = std::move(client)]() mutable {
     arrive(std::make_unique<SocketTransport>(io_context_, std::move(socket), std::move(client)));
   });
 }
 
-void Worker::serve(UniqueFd input, UniqueFd output, ClientIdentity client) {
+void Worker::serve(engine::FileDescriptor input, engine::FileDescriptor output,
+                   ClientIdentity client) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
   asio::post(io_context_, [this, input = std::move(input), output = std::move(output),
                            client = std::move(client)]() mutable {
@@ -209,7 +210,7 @@ void Worker::serve(UniqueFd input, UniqueFd output, ClientIdentity client) {
   });
 }
 
-void Worker::serve(UniqueFd socket, ClientIdentity client, Handshake handshake) {
+void Worker::serve(engine::FileDescriptor socket, ClientIdentity client, Handshake handshake) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
   asio::post(io_context_, [this, socket = std::move(socket), client = std::move(client),
                            handshake = std::move(handshake)]() mutable {
@@ -224,7 +225,7 @@ void Worker::arrive(std::unique_ptr<Transport> transport) {
   if (draining_) return count_departure();
   metrics_.connections_served.add(1);
   log::debug({.client = transport->peer()}, "{}: connected", transport->peer());
-  auto visitor = receive_visitor(std::move(transport), limits_.handshake_deadline);
+  auto visitor = receive_visitor(std::move(transport), bounds_.handshake_deadline);
   limit_visitors();
   asio::co_spawn(io_context_, attend(std::move(visitor)), asio::detached);
 }
@@ -243,7 +244,7 @@ std::shared_ptr<Worker::Visitor> Worker::receive_visitor(std::unique_ptr<Transpo
 }
 
 void Worker::limit_visitors() {
-  if (visitors_.size() <= limits_.handshakes_max_per_worker) return;
+  if (visitors_.size() <= bounds_.handshakes_max_per_worker) return;
   // Slow or silent clients must not keep others out: the one that has had the most time goes.
   const auto oldest = visitors_.front();
   visitors_.erase(visitors_.begin());  // now: the next one may come before this one has gone
@@ -279,7 +280,7 @@ void Worker::count_departure() {
 Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
   auto credentials = tls_ ? tls_->credentials() : nullptr;
   auto handshake =
-      co_await shake_hands(visitor->transport, exports_, limits_, std::move(credentials));
+      co_await shake_hands(visitor->transport, exports_, bounds_, std::move(credentials));
   visitor->deadline.cancel();
   leave(*visitor);
   if (!handshake || draining_ || !offers(*handshake)) {
@@ -302,7 +303,7 @@ void Worker::admit(std::unique_ptr<Transport> transport, Handshake handshake) {
 Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connection) {
   // A client that lost its connection may have left writes in the old one. They must not land after
   // what it writes now, so whatever a dead client still has under way comes first.
-  const auto until = Timer::clock_type::now() + limits_.fence_deadline;
+  const auto until = Timer::clock_type::now() + bounds_.fence_deadline;
   for (const auto& worker : workers_) {
     auto waiting = worker->wait_for_dead_predecessors(connection, until);
     co_await asio::co_spawn(worker->io_context_, std::move(waiting), awaiting);
@@ -344,7 +345,7 @@ void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport
   std::erase(waiting_for_resources_, &connection);
   if (transport == nullptr) return count_departure();
   asio::co_spawn(io_context_,
-                 see_off(receive_visitor(std::move(transport), limits_.linger_deadline)),
+                 see_off(receive_visitor(std::move(transport), bounds_.linger_deadline)),
                  asio::detached);
 }
 

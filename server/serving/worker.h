@@ -16,11 +16,11 @@
 #include <vector>
 
 #include "engine/buffer_pool.h"
+#include "engine/file_descriptor.h"
 #include "engine/io_queue.h"
 #include "server/base/asio.h"
 #include "server/base/metrics.h"
-#include "server/base/unique_fd.h"
-#include "server/config/limits.h"
+#include "server/config/bounds.h"
 #include "server/export/export.h"
 #include "server/export/export_queue.h"
 #include "server/net/tls_credentials.h"
@@ -49,7 +49,7 @@ class Worker {
   // `workers` holds all workers; this one becomes the next of them before the server starts.
   // `exports` must have been added by add_export() before connections come. `tls`: nullptr where
   // there is none.
-  Worker(const Limits& limits, std::shared_ptr<const ExportTable> exports, Workers& workers,
+  Worker(const Bounds& bounds, std::shared_ptr<const ExportTable> exports, Workers& workers,
          std::shared_ptr<const TlsContext> tls = nullptr);
   ~Worker();
   Worker(const Worker&) = delete;
@@ -69,12 +69,12 @@ class Worker {
   void run_turn();
 
   // Any thread. Serves a connected socket, from the handshake to its end.
-  void serve(UniqueFd socket, ClientIdentity client);
+  void serve(engine::FileDescriptor socket, ClientIdentity client);
   // Any thread. Serves one client on two descriptors.
-  void serve(UniqueFd input, UniqueFd output, ClientIdentity client);
+  void serve(engine::FileDescriptor input, engine::FileDescriptor output, ClientIdentity client);
   // Any thread. Serves a connected socket from the transmission phase on, since the handshake is
   // settled without one: the kernel at the other end was told.
-  void serve(UniqueFd socket, ClientIdentity client, Handshake handshake);
+  void serve(engine::FileDescriptor socket, ClientIdentity client, Handshake handshake);
   // Before the first serve(): called on this worker's thread whenever its last connection has gone.
   void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
   // Any thread. Ends handshakes, finishes what is in flight, then closes; after the deadline,
@@ -123,7 +123,7 @@ class Worker {
   }
 
   // What follows is for this worker's connections.
-  const Limits& limits() const noexcept { return limits_; }
+  const Bounds& bounds() const noexcept { return bounds_; }
   // The time when the latest batch was received, submitted, completed or sent.
   Clock::time_point now() const noexcept { return now_; }
   void read_clock() noexcept { now_ = Clock::now(); }
@@ -183,7 +183,7 @@ class Worker {
   ExportQueue* find_queue(const Export& target) const noexcept;
   void release_retired();
 
-  const Limits limits_;
+  const Bounds bounds_;
   std::shared_ptr<const ExportTable> exports_;
   const std::shared_ptr<const TlsContext> tls_;
   Workers& workers_;

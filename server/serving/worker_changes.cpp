@@ -141,7 +141,7 @@ void Worker::end(const std::vector<std::shared_ptr<Connection>>& connections) {
   if (connections.empty()) return;
   for (const auto& connection : connections) connection->end_input();
   auto remaining = std::vector<std::weak_ptr<Connection>>(connections.begin(), connections.end());
-  auto deadline = std::make_shared<Timer>(io_context_, limits_.drain_deadline);
+  auto deadline = std::make_shared<Timer>(io_context_, bounds_.drain_deadline);
   deadline->async_wait(
       [deadline, remaining = std::move(remaining)](const boost::system::error_code& cancelled) {
         if (cancelled) return;

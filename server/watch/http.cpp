@@ -244,7 +244,8 @@ HttpServer::HttpServer(asio::io_context& io_context, std::vector<ListeningSocket
     : io_context_(io_context), ask_(std::move(ask)), request_deadline_(request_deadline) {
   for (auto& socket : sockets)
     listeners_.push_back(std::make_unique<Listener>(
-        io_context, std::move(socket), [this](UniqueFd client, const ClientIdentity& identity) {
+        io_context, std::move(socket),
+        [this](engine::FileDescriptor client, const ClientIdentity& identity) {
           accept(std::move(client), is_on_loopback(identity));
         }));
 }
@@ -257,7 +258,7 @@ std::vector<std::string> HttpServer::names() const {
   return names;
 }
 
-void HttpServer::accept(UniqueFd client, bool of_this_machine) {
+void HttpServer::accept(engine::FileDescriptor client, bool of_this_machine) {
   auto socket = Socket(io_context_);
   auto failure = boost::system::error_code{};
   socket.assign(protocol_of(client.get()), client.get(), failure);

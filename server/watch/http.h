@@ -35,7 +35,7 @@ class HttpServer {
  private:
   class Session;
 
-  void accept(UniqueFd client, bool of_this_machine);
+  void accept(engine::FileDescriptor client, bool of_this_machine);
 
   asio::io_context& io_context_;
   const AskStatus ask_;

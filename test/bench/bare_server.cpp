@@ -41,8 +41,8 @@ std::uint64_t size_of(int file) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-FileDescriptor listen_at(const std::string& path) {
-  auto listener = FileDescriptor(checked(::socket(AF_UNIX, SOCK_STREAM, 0), "socket"));
+engine::FileDescriptor listen_at(const std::string& path) {
+  auto listener = engine::FileDescriptor(checked(::socket(AF_UNIX, SOCK_STREAM, 0), "socket"));
   sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
   if (path.size() >= sizeof address.sun_path) fail(ENAMETOOLONG, path.c_str());
   path.copy(address.sun_path, path.size());
@@ -134,7 +134,8 @@ void BareServer::run() {
 
 void BareServer::welcome() {
   auto client = std::make_unique<Client>();
-  client->socket = FileDescriptor(checked(::accept(listener_.get(), nullptr, nullptr), "accept"));
+  client->socket =
+      engine::FileDescriptor(checked(::accept(listener_.get(), nullptr, nullptr), "accept"));
   const int socket = client->socket.get();
   if (!shake_hands(socket, size_)) return;
   checked(::fcntl(socket, F_SETFL, O_NONBLOCK), "fcntl");
@@ -290,7 +291,7 @@ void BareServer::watch(Client& client, int operation, std::uint32_t events) cons
   checked(::epoll_ctl(epoll_.get(), operation, client.socket.get(), &event), "epoll_ctl");
 }
 
-void BareServer::forget(Client& client) { client.socket = FileDescriptor(); }
+void BareServer::forget(Client& client) { client.socket = engine::FileDescriptor(); }
 
 BareServer::Slot* BareServer::take(std::size_t length) {
   const auto capacity = length <= small_capacity ? small_capacity : large_capacity;

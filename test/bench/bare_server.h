@@ -15,9 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "engine/file_descriptor.h"
 #include "proto/reply.h"
 #include "proto/request.h"
-#include "test/bench/file_descriptor.h"
 
 namespace bench {
 
@@ -44,14 +44,14 @@ class BareServer {
   struct Slot {
     iocb block{};
     Client* client = nullptr;
-    proto::Request request;
+    proto::RequestHeader request;
     std::array<std::byte, proto::simple_reply_size> reply{};
     std::size_t capacity = 0;  // bytes
     std::unique_ptr<std::byte, Free> buffer;
   };
 
   struct Client {
-    FileDescriptor socket;
+    engine::FileDescriptor socket;
     std::vector<std::byte> input;  // received and not consumed: from `begin` to `end`
     std::size_t begin = 0;
     std::size_t end = 0;
@@ -78,11 +78,11 @@ class BareServer {
   void begin_output(Client& client);
   Slot* take(std::size_t length);
 
-  const FileDescriptor file_;
+  const engine::FileDescriptor file_;
   const std::uint64_t size_;  // bytes
-  const FileDescriptor listener_;
-  const FileDescriptor epoll_;
-  const FileDescriptor wakeup_;
+  const engine::FileDescriptor listener_;
+  const engine::FileDescriptor epoll_;
+  const engine::FileDescriptor wakeup_;
   io_context_t context_ = nullptr;
   std::size_t in_flight_ = 0;
   std::vector<std::unique_ptr<Slot>> slots_;

@@ -27,9 +27,9 @@ struct Bench {
   Bench(const bench::WorkloadOptions& workload, const bench::ConnectionOptions& options) {
     int ends[2] = {};
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
-    peer = bench::FileDescriptor(ends[1]);
+    peer = engine::FileDescriptor(ends[1]);
     bench::Session session;
-    session.socket = bench::FileDescriptor(ends[0]);
+    session.socket = engine::FileDescriptor(ends[0]);
     connection = std::make_unique<Connection>(
         std::move(session), bench::Workload(workload, 1, 0, 1), options, content, results);
   }
@@ -69,7 +69,7 @@ struct Bench {
 
   bench::Content content{1, 64U << 10};
   bench::Results results;
-  bench::FileDescriptor peer;
+  engine::FileDescriptor peer;
   std::unique_ptr<Connection> connection;
   std::vector<std::byte> buffer = std::vector<std::byte>(64U << 10);
 };
@@ -182,6 +182,6 @@ TEST_CASE("a reply to nothing, a reply twice and a closed connection end it") {
     bench.reply(cookie, 5, {});
     bench.reply(cookie, 5, {});
   }
-  SECTION("the server closes") { bench.peer = bench::FileDescriptor(); }
+  SECTION("the server closes") { bench.peer = engine::FileDescriptor(); }
   CHECK_THROWS_AS(bench.connection->receive(bench.buffer, false), std::runtime_error);
 }

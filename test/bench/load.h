@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/file_descriptor.h"
 #include "test/bench/connection.h"
-#include "test/bench/file_descriptor.h"
 
 namespace bench {
 
@@ -53,7 +53,7 @@ class Load {
   const LoadOptions options_;
   Results results_;
   std::vector<Member> members_;
-  FileDescriptor epoll_;
+  engine::FileDescriptor epoll_;
   std::vector<std::byte> receive_buffer_;
   std::uint64_t started_at_ = 0;  // nanoseconds
   std::uint64_t issued_ = 0;      // requests

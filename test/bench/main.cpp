@@ -31,7 +31,7 @@ constexpr std::size_t fill_step = 4U << 20;  // bytes
 
 void fill(const Options& options) {
   const std::string& path = options.fill_path;
-  const bench::FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  const engine::FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   if (file.get() < 0)
     throw std::runtime_error(fmt::format("cannot open {}: {}", path, std::strerror(errno)));
   struct stat status {};

@@ -65,8 +65,9 @@ static_assert(sizeof(ExportInformation) == 12);
 }
 
 // Nothing when no server listens there (yet).
-std::optional<FileDescriptor> try_connect(const sockaddr* address, socklen_t length, int family) {
-  FileDescriptor socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+std::optional<engine::FileDescriptor> try_connect(const sockaddr* address, socklen_t length,
+                                                  int family) {
+  engine::FileDescriptor socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (socket.get() < 0) fail(errno, "cannot make a socket");
   if (::connect(socket.get(), address, length) == 0) return socket;
   const int error = errno;
@@ -75,7 +76,7 @@ std::optional<FileDescriptor> try_connect(const sockaddr* address, socklen_t len
   fail(error, "cannot connect to the server");
 }
 
-std::optional<FileDescriptor> try_connect_unix(const std::string& path) {
+std::optional<engine::FileDescriptor> try_connect_unix(const std::string& path) {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
   if (path.size() >= sizeof name.sun_path)
@@ -84,7 +85,7 @@ std::optional<FileDescriptor> try_connect_unix(const std::string& path) {
   return try_connect(reinterpret_cast<const sockaddr*>(&name), sizeof name, AF_UNIX);
 }
 
-std::optional<FileDescriptor> try_connect_tcp(const Address& address) {
+std::optional<engine::FileDescriptor> try_connect_tcp(const Address& address) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -106,7 +107,8 @@ std::optional<FileDescriptor> try_connect_tcp(const Address& address) {
   return std::nullopt;
 }
 
-FileDescriptor connect_patiently(const Address& address, std::chrono::milliseconds patience) {
+engine::FileDescriptor connect_patiently(const Address& address,
+                                         std::chrono::milliseconds patience) {
   const auto deadline = std::chrono::steady_clock::now() + patience;
   for (;;) {
     auto socket = address.socket_path.empty() ? try_connect_tcp(address)

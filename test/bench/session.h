@@ -4,13 +4,13 @@
 #include <chrono>
 #include <cstdint>
 
+#include "engine/file_descriptor.h"
 #include "test/bench/address.h"
-#include "test/bench/file_descriptor.h"
 
 namespace bench {
 
 struct Session {
-  FileDescriptor socket;
+  engine::FileDescriptor socket;
   bool tcp = false;
   bool structured = false;        // structured replies were negotiated
   std::uint64_t export_size = 0;  // bytes

@@ -11,7 +11,7 @@ using fuzz::require;
 using proto::Command;
 using proto::Error;
 using proto::HeaderStyle;
-using proto::Request;
+using proto::RequestHeader;
 using proto::RequestRules;
 using proto::Verdict;
 namespace flag = proto::command_flag;
@@ -26,12 +26,12 @@ bool writes(Command command) {
 }
 
 // Said differently from the code under test: with a sum, and a question whether it wrapped.
-bool within(const Request& request, const RequestRules& rules) {
+bool within(const RequestHeader& request, const RequestRules& rules) {
   std::uint64_t end = 0;
   return !__builtin_add_overflow(request.offset, request.length, &end) && end <= rules.export_size;
 }
 
-proto_test::Bytes encode(const Request& request, HeaderStyle style) {
+proto_test::Bytes encode(const RequestHeader& request, HeaderStyle style) {
   const bool extended = style == HeaderStyle::extended;
   proto_test::Builder header;
   header.u32(extended ? proto::extended_request_magic : proto::request_magic);
@@ -42,7 +42,7 @@ proto_test::Bytes encode(const Request& request, HeaderStyle style) {
   return header.get();
 }
 
-void check_accepted_flags(const Request& request, const RequestRules& rules) {
+void check_accepted_flags(const RequestHeader& request, const RequestRules& rules) {
   const unsigned flags = request.flags;
   const unsigned offered = rules.transmission_flags;
   const auto command = request.command;
@@ -60,7 +60,8 @@ void check_accepted_flags(const Request& request, const RequestRules& rules) {
             "PAYLOAD_LEN");
 }
 
-void check_accepted(const Request& request, const RequestRules& rules, const Verdict& verdict) {
+void check_accepted(const RequestHeader& request, const RequestRules& rules,
+                    const Verdict& verdict) {
   const auto command = request.command;
   const unsigned offered = rules.transmission_flags;
   if (command == Command::disconnect) return;
@@ -88,7 +89,8 @@ void check_accepted(const Request& request, const RequestRules& rules, const Ver
     require(request.length > 0, "block status of something");
 }
 
-void check_verdict(const Request& request, const RequestRules& rules, const Verdict& verdict) {
+void check_verdict(const RequestHeader& request, const RequestRules& rules,
+                   const Verdict& verdict) {
   require(verdict.reason.empty() == (verdict.error == Error::none), "refusals say why");
   require(!verdict.disconnect || verdict.error != Error::none, "disconnects are refusals");
   if (!verdict.disconnect)
@@ -110,7 +112,7 @@ void check_verdict(const Request& request, const RequestRules& rules, const Verd
 }
 
 // What the server does with the payload form of block status.
-void check_block_status_payload(Request request, const RequestRules& rules,
+void check_block_status_payload(RequestHeader request, const RequestRules& rules,
                                 std::span<const std::byte> payload) {
   const auto parsed = proto::parse_block_status_payload(payload);
   if (!parsed) return;

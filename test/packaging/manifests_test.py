@@ -173,7 +173,7 @@ def test_the_server_is_drained_before_it_is_stopped(manifests):
         assert not mount.get("readOnly")
         (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
         assert "emptyDir" in volume
-        # drain_deadline of server/limits.h, and as much again for the last sync.
+        # drain_deadline of server/config/bounds.h, and as much again for the last sync.
         assert pod["terminationGracePeriodSeconds"] >= 40
 
 

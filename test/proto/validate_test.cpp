@@ -11,7 +11,7 @@
 using proto::Command;
 using proto::Error;
 using proto::HeaderStyle;
-using proto::Request;
+using proto::RequestHeader;
 using proto::RequestRules;
 using proto::validate;
 using proto::Verdict;
@@ -50,10 +50,10 @@ RequestRules rules_for(HeaderStyle style) {
 }
 
 // `flags` as a client of this style would send them: PAYLOAD_LEN with each extended write.
-Request make(Command command, HeaderStyle style, std::uint64_t offset, std::uint64_t length,
-             unsigned flags = 0) {
+RequestHeader make(Command command, HeaderStyle style, std::uint64_t offset, std::uint64_t length,
+                   unsigned flags = 0) {
   if (command == Command::write && style == HeaderStyle::extended) flags |= flag::payload_length;
-  Request request;
+  RequestHeader request;
   request.command = command;
   request.flags = static_cast<std::uint16_t>(flags);
   request.offset = offset;
@@ -63,7 +63,7 @@ Request make(Command command, HeaderStyle style, std::uint64_t offset, std::uint
 
 bool is_ranged(Command command) { return command != Command::flush; }
 
-Error error_of(const Request& request, const RequestRules& rules) {
+Error error_of(const RequestHeader& request, const RequestRules& rules) {
   return validate(request, rules).error;
 }
 

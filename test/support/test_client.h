@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/file_descriptor.h"
 #include "proto/constants.h"
-#include "server/base/unique_fd.h"
 
 namespace test {
 
@@ -45,7 +45,7 @@ enum class Style : std::uint8_t { simple, structured, extended };
 
 class Client {
  public:
-  explicit Client(server::UniqueFd socket) : socket_(std::move(socket)) {}
+  explicit Client(engine::FileDescriptor socket) : socket_(std::move(socket)) {}
 
   // Reads the greeting and negotiates up to GO. Throws when the server refuses.
   void go(std::string_view export_name, Style style = Style::simple, bool block_status = false);
@@ -82,7 +82,7 @@ class Client {
   void close() noexcept { socket_.reset(); }
 
  private:
-  server::UniqueFd socket_;
+  engine::FileDescriptor socket_;
   Style style_ = Style::simple;
   std::uint64_t size_ = 0;
   std::uint16_t transmission_flags_ = 0;

@@ -13,17 +13,17 @@
 namespace test {
 namespace {
 
-server::Limits limits_of(const TestServerOptions& options) {
+server::Bounds bounds_of(const TestServerOptions& options) {
   auto config = server::Config{};
   config.workers = options.workers;
   config.memory = options.memory * options.workers;
   config.connections_max = options.connections_max;
   config.busy_poll_us = options.busy_poll_us;
-  auto limits = server::derive_limits(config);
-  limits.handshake_deadline = options.handshake_deadline;
-  limits.stall_deadline = options.stall_deadline;
-  limits.slow_request = options.slow_request;
-  return limits;
+  auto bounds = server::derive_bounds(config);
+  bounds.handshake_deadline = options.handshake_deadline;
+  bounds.stall_deadline = options.stall_deadline;
+  bounds.slow_request = options.slow_request;
+  return bounds;
 }
 
 std::shared_ptr<engine::MemoryDevice> memory_of(const TestServerOptions& options) {
@@ -37,7 +37,7 @@ std::shared_ptr<engine::MemoryDevice> memory_of(const TestServerOptions& options
 }  // namespace
 
 TestServer::TestServer(const TestServerOptions& options)
-    : limits_(limits_of(options)),
+    : bounds_(bounds_of(options)),
       faults_(options.faults),
       memory_(memory_of(options)),
       device_(std::make_shared<engine::FaultyDevice>(memory_, faults_)) {
@@ -47,11 +47,11 @@ TestServer::TestServer(const TestServerOptions& options)
   config.name = export_name;
   config.access = options.access;
   config.writers_max = options.writers_max;
-  auto target = std::make_shared<server::Export>(config, device_, limits_);
+  auto target = std::make_shared<server::Export>(config, device_, bounds_);
   exports_ = std::make_shared<const server::ExportTable>(std::vector{target});
   for (auto index = 0U; index < options.workers; ++index) {
     auto& worker =
-        *workers_.emplace_back(std::make_unique<server::Worker>(limits_, exports_, workers_));
+        *workers_.emplace_back(std::make_unique<server::Worker>(bounds_, exports_, workers_));
     worker.add_export(target);
   }
   for (auto& worker : workers_) worker->start();
@@ -78,8 +78,8 @@ Client TestServer::connect_as(std::size_t worker, server::ClientIdentity client)
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     throw std::runtime_error("socketpair");
-  workers_.at(worker)->serve(server::UniqueFd(ends[0]), std::move(client));
-  return Client(server::UniqueFd(ends[1]));
+  workers_.at(worker)->serve(engine::FileDescriptor(ends[0]), std::move(client));
+  return Client(engine::FileDescriptor(ends[1]));
 }
 
 server::ServerStatus TestServer::status(std::chrono::milliseconds deadline) {
@@ -93,7 +93,7 @@ server::ServerStatus TestServer::status(std::chrono::milliseconds deadline) {
 std::shared_ptr<server::Export> TestServer::make_export(const std::string& name) const {
   auto config = server::ExportConfig{};
   config.name = name;
-  return std::make_shared<server::Export>(config, device_, limits_);
+  return std::make_shared<server::Export>(config, device_, bounds_);
 }
 
 std::size_t TestServer::take_late_answers() {

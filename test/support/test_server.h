@@ -57,7 +57,7 @@ class TestServer {
   // Takes the answers that came too late for status(), and says how many there were.
   std::size_t take_late_answers();
   const std::shared_ptr<server::Export>& target() const { return exports_->all().front(); }
-  const server::Limits& limits() const noexcept { return limits_; }
+  const server::Bounds& bounds() const noexcept { return bounds_; }
 
   static constexpr const char* export_name = "disk";
 
@@ -65,7 +65,7 @@ class TestServer {
   Client connect_as(std::size_t worker, server::ClientIdentity client);
 
   server::asio::io_context io_context_{1};  // outlives the workers, who answer status() there
-  server::Limits limits_;
+  server::Bounds bounds_;
   engine::Faults faults_;
   std::shared_ptr<engine::MemoryDevice> memory_;
   std::shared_ptr<engine::FaultyDevice> device_;

@@ -66,6 +66,6 @@ TEST_CASE("what looks like an address and is none is refused with the reason") {
       {"nbd+unix://host/d?socket=/s", "no host"},
   }));
   CAPTURE(text);
-  CHECK_THROWS_AS(parse_remote_address(text), server::ConfigError);
+  CHECK_THROWS_AS(parse_remote_address(text), server::UserError);
   CHECK_THROWS_WITH(parse_remote_address(text), Catch::Contains(reason));
 }

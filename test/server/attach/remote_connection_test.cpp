@@ -19,7 +19,7 @@
 #include "test/support/test_server.h"
 
 using namespace std::chrono_literals;
-using server::UniqueFd;
+using engine::FileDescriptor;
 
 namespace {
 
@@ -36,10 +36,12 @@ struct Listening {
     REQUIRE(::listen(socket.get(), 4) == 0);
   }
 
-  UniqueFd accept() const { return UniqueFd(::accept(socket.get(), nullptr, nullptr)); }
+  engine::FileDescriptor accept() const {
+    return engine::FileDescriptor(::accept(socket.get(), nullptr, nullptr));
+  }
 
   server::RemoteAddress address;
-  UniqueFd socket;
+  engine::FileDescriptor socket;
 };
 
 }  // namespace
@@ -99,7 +101,7 @@ TEST_CASE("nobody listening is said with the address") {
 }
 
 TEST_CASE("an aborted TCP connection is reset and what it had not sent never arrives") {
-  auto listener = UniqueFd(::socket(AF_INET, SOCK_STREAM, 0));
+  auto listener = engine::FileDescriptor(::socket(AF_INET, SOCK_STREAM, 0));
   auto name = sockaddr_in{};
   name.sin_family = AF_INET;
   name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -111,16 +113,16 @@ TEST_CASE("an aborted TCP connection is reset and what it had not sent never arr
   REQUIRE(::bind(listener.get(), address, length) == 0);
   REQUIRE(::listen(listener.get(), 1) == 0);
   REQUIRE(::getsockname(listener.get(), address, &length) == 0);
-  auto client = UniqueFd(::socket(AF_INET, SOCK_STREAM, 0));
+  auto client = engine::FileDescriptor(::socket(AF_INET, SOCK_STREAM, 0));
   REQUIRE(::connect(client.get(), address, length) == 0);
-  auto accepted = UniqueFd(::accept(listener.get(), nullptr, nullptr));
+  auto accepted = engine::FileDescriptor(::accept(listener.get(), nullptr, nullptr));
   const auto text = std::string(1 << 16, 'x');
   auto sent = std::size_t{0};
   for (auto count = ssize_t{1}; count > 0;
        sent += static_cast<std::size_t>(std::max<ssize_t>(count, 0)))
     count = ::send(client.get(), text.data(), text.size(), MSG_DONTWAIT);
   // Somebody else holds it as well, as the kernel does.
-  const auto kernels = UniqueFd(::dup(client.get()));
+  const auto kernels = engine::FileDescriptor(::dup(client.get()));
   server::abort_connection(client.get());
 
   auto state = pollfd{.fd = kernels.get(), .events = POLLRDHUP, .revents = 0};

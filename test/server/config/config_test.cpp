@@ -6,8 +6,8 @@
 #include "server/config/toml.h"
 #include "test/support/temporary_file.h"
 
-using server::ConfigError;
 using server::parse_size;
+using server::UserError;
 using test::TemporaryFile;
 
 namespace {
@@ -32,7 +32,7 @@ TEST_CASE("sizes are bytes with binary suffixes") {
   for (const auto* const text :
        {"", "K", "-1", "1.5G", "1KB", "1 K", "9P1", "99999999999999999999", "8192P"}) {
     CAPTURE(text);
-    CHECK_THROWS_AS(parse_size(text), ConfigError);
+    CHECK_THROWS_AS(parse_size(text), UserError);
   }
 }
 
@@ -175,8 +175,8 @@ TEST_CASE("tables nested without end are refused") {
   for (auto depth = 0; depth < 1'000'000; ++depth) text += ".a";
   CHECK_THROWS_WITH(server::parse_toml(text + " = 1\n", "x.toml"),
                     Catch::Contains("x.toml:1:") && Catch::Contains("dots"));
-  CHECK_THROWS_AS(server::parse_toml(std::string(1'000'000, '['), "x.toml"), ConfigError);
-  CHECK_THROWS_AS(server::parse_toml("a = " + std::string(1'000'000, '['), "x.toml"), ConfigError);
+  CHECK_THROWS_AS(server::parse_toml(std::string(1'000'000, '['), "x.toml"), UserError);
+  CHECK_THROWS_AS(server::parse_toml("a = " + std::string(1'000'000, '['), "x.toml"), UserError);
 }
 
 TEST_CASE("a configuration cut off or changed at any byte is read or refused") {
@@ -197,7 +197,7 @@ offset = 0x1000
   const auto try_to_parse = [&](std::string_view broken) {
     try {
       static_cast<void>(server::parse_toml(broken, path));
-    } catch (const ConfigError& error) {
+    } catch (const UserError& error) {
       ++refused;
       CHECK_THAT(error.what(), Catch::StartsWith("loopnbd.toml:"));
     }

@@ -6,7 +6,7 @@
 #include "test/support/temporary_file.h"
 
 using server::Config;
-using server::ConfigError;
+using server::UserError;
 using test::TemporaryFile;
 
 namespace {

@@ -35,11 +35,11 @@ class Echo {
     ::rmdir(folder_.c_str());
   }
 
-  server::UniqueFd connect() const {
+  engine::FileDescriptor connect() const {
     auto where = sockaddr_un{};
     where.sun_family = AF_UNIX;
     std::memcpy(where.sun_path, path_.data(), path_.size());
-    auto client = server::UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    auto client = engine::FileDescriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     REQUIRE(::connect(client.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) == 0);
     return client;
   }
@@ -111,7 +111,7 @@ TEST_CASE("a request without end is refused and its connection closed") {
 
 TEST_CASE("more clients than a few are not served by the control socket") {
   const auto echo = Echo();
-  auto clients = std::vector<server::UniqueFd>{};
+  auto clients = std::vector<engine::FileDescriptor>{};
   for (auto count = 0; count < 16; ++count) {
     clients.push_back(echo.connect());
     send(clients.back().get(), "hello\n");

@@ -46,7 +46,7 @@ TEST_CASE("a stale Unix socket is replaced, one in use and a file are not") {
   const auto path = folder / "socket";
   {
     // Closed without being removed, as a killed server leaves it.
-    const auto stale = server::UniqueFd(::socket(AF_UNIX, SOCK_STREAM, 0));
+    const auto stale = engine::FileDescriptor(::socket(AF_UNIX, SOCK_STREAM, 0));
     auto where = sockaddr_un{};
     where.sun_family = AF_UNIX;
     std::memcpy(where.sun_path, path.data(), path.size());

@@ -4,9 +4,9 @@
 
 #include "test/support/temporary_file.h"
 
-using server::ConfigError;
 using server::TlsConfig;
 using server::TlsContext;
+using server::UserError;
 using test::TemporaryFile;
 
 namespace {
@@ -74,7 +74,7 @@ TEST_CASE("a reload of what is wrong or gone keeps what there was") {
   auto context = TlsContext(with_keys(*file));
   const auto before = context.credentials();
   file->write("alice:nonsense\n");
-  CHECK_THROWS_AS(context.reload(), ConfigError);
+  CHECK_THROWS_AS(context.reload(), UserError);
   CHECK(context.credentials() == before);
   const auto config = with_keys(*file);
   file.reset();

@@ -15,8 +15,8 @@
 #include <functional>
 #include <string>
 
+#include "engine/file_descriptor.h"
 #include "server/base/log.h"
-#include "server/base/unique_fd.h"
 
 namespace {
 
@@ -25,7 +25,7 @@ class Folder {
  public:
   Folder() {
     REQUIRE(::mkdtemp(path.data()) != nullptr);
-    const auto created = server::UniqueFd(::open(file().c_str(), O_CREAT | O_WRONLY, 0600));
+    const auto created = engine::FileDescriptor(::open(file().c_str(), O_CREAT | O_WRONLY, 0600));
     REQUIRE(created);
   }
   ~Folder() {
@@ -66,13 +66,13 @@ bool run_program() {
 }
 
 bool open_file(const std::string& path, int flags) {
-  return static_cast<bool>(server::UniqueFd(::open(path.c_str(), flags | O_CLOEXEC, 0600)));
+  return static_cast<bool>(engine::FileDescriptor(::open(path.c_str(), flags | O_CLOEXEC, 0600)));
 }
 
 bool listen_at(const std::string& path) {
   auto address = sockaddr_un{.sun_family = AF_UNIX, .sun_path = {}};
   path.copy(address.sun_path, sizeof address.sun_path - 1);
-  const auto socket = server::UniqueFd(::socket(AF_UNIX, SOCK_STREAM, 0));
+  const auto socket = engine::FileDescriptor(::socket(AF_UNIX, SOCK_STREAM, 0));
   return ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }
 
@@ -81,7 +81,7 @@ bool connect_to(in_port_t port) {
                              .sin_port = port,
                              .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)},
                              .sin_zero = {}};
-  const auto socket = server::UniqueFd(::socket(AF_INET, SOCK_STREAM, 0));
+  const auto socket = engine::FileDescriptor(::socket(AF_INET, SOCK_STREAM, 0));
   return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }
 
@@ -118,7 +118,7 @@ TEST_CASE("in the sandbox sockets are made and removed where they are listened o
 }
 
 TEST_CASE("in the sandbox nobody is connected to by TCP") {
-  const auto listener = server::UniqueFd(::socket(AF_INET, SOCK_STREAM, 0));
+  const auto listener = engine::FileDescriptor(::socket(AF_INET, SOCK_STREAM, 0));
   REQUIRE(::listen(listener.get(), 1) == 0);
   auto address = sockaddr_in{};
   auto length = socklen_t{sizeof address};

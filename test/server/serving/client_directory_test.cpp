@@ -60,7 +60,7 @@ TEST_CASE("an export that takes another's place counts its writers, whatever bou
     const auto client = attached(server, holder);
     auto config = server.target()->config();
     config.writers_max = 1;
-    auto successor = server::Export(config, server.target()->device(), server.limits());
+    auto successor = server::Export(config, server.target()->device(), server.bounds());
     successor.share_with(*server.target());
     CHECK_FALSE(successor.may_take_writer(other));
     CHECK(successor.may_take_writer(holder));

@@ -394,7 +394,7 @@ TEST_CASE("a half-closed client that reads slowly is neither cut nor waited for 
   other.go(TestServer::export_name);
   const auto begin = std::chrono::steady_clock::now();
   CHECK(other.call(Command::write, 0, 512, 0, pattern(512, 2)).error == 0);
-  CHECK(std::chrono::steady_clock::now() - begin < server.limits().fence_deadline / 2);
+  CHECK(std::chrono::steady_clock::now() - begin < server.bounds().fence_deadline / 2);
 
   for (auto missing = count; missing > 0;) {
     const auto reply = slow.receive_reply();

@@ -63,7 +63,7 @@ TEST_CASE("a client that never gets to an export is closed after so many options
   auto client = server.connect();
   client.greet();
   CHECK_THROWS([&] {
-    for (auto count = 0U; count < 2 * server.limits().options_max; ++count) {
+    for (auto count = 0U; count < 2 * server.bounds().options_max; ++count) {
       client.send_option(4711, {});
       client.receive_option_reply();
     }
@@ -77,7 +77,7 @@ TEST_CASE("of a crowd without an export that comes at once the youngest stay") {
   server::asio::post(server.workers().front()->io_context(),
                      [opened = gate.get_future().share()] { opened.wait(); });
   auto clients = std::vector<Client>{};
-  const auto most = server.limits().handshakes_max_per_worker;
+  const auto most = server.bounds().handshakes_max_per_worker;
   for (auto index = 0U; index < 3 * most; ++index) clients.push_back(server.connect());
   gate.set_value();
   for (auto index = 0U; index < 2 * most; ++index) {
@@ -93,7 +93,7 @@ TEST_CASE("of a crowd without an export that comes at once the youngest stay") {
 TEST_CASE("of too many clients without an export the oldest is closed") {
   auto server = TestServer({.connections_max = 16});
   auto clients = std::vector<Client>{};
-  const auto count = server.limits().handshakes_max_per_worker;
+  const auto count = server.bounds().handshakes_max_per_worker;
   for (auto index = 0U; index < count + 1; ++index) {
     clients.push_back(server.connect());
     clients.back().greet();

@@ -76,7 +76,7 @@ TEST_CASE("an error is counted by its kind, and its bytes are not") {
   auto server = TestServer();
   auto client = server.connect();
   client.go(TestServer::export_name);
-  const auto beyond = server.workers().front()->limits().memory_per_worker * 100;
+  const auto beyond = server.workers().front()->bounds().memory_per_worker * 100;
   CHECK(client.call(Command::read, beyond, 512).error == 22);
   server.faults().fail_next(engine::Operation::read, EIO);
   CHECK(client.call(Command::read, 0, 512).error == 5);

@@ -38,7 +38,7 @@ void exchange_table(TestServer& server, const std::string& name, Departure depar
   TestServer::on(worker, [&] {
     worker.retire(server.exports()->all(), departure);
     auto queues = std::vector<server::LooseQueue>{};
-    queues.push_back(server::make_queue(made, server.limits().queue_depth));
+    queues.push_back(server::make_queue(made, server.bounds().queue_depth));
     worker.adopt(table, std::move(queues));
   });
 }

@@ -114,10 +114,10 @@ TEST_CASE("a connection whose handshake is settled is served from its first byte
   auto handshake = server::Handshake{};
   handshake.target = server.target();
   handshake.negotiated.export_description = server.target()->describe();
-  server.workers().front()->serve(server::UniqueFd(ends[0]),
+  server.workers().front()->serve(engine::FileDescriptor(ends[0]),
                                   server::ClientIdentity{.name = "a test"}, std::move(handshake));
   CHECK(server.workers().front()->connection_count() == 1);
-  auto client = test::Client(server::UniqueFd(ends[1]));
+  auto client = test::Client(engine::FileDescriptor(ends[1]));
   const auto data = pattern(4096, 1);
   CHECK(client.call(Command::write, 512, data.size(), 0, data).error == 0);
   CHECK(client.call(Command::read, 512, data.size()).data == data);

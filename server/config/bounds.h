@@ -10,7 +10,7 @@
 
 namespace server {
 
-struct Limits {
+struct Bounds {
   std::uint32_t workers = 1;
   std::size_t memory = 0;                       // bytes of data in flight
   std::size_t memory_per_worker = 0;            // bytes
@@ -40,10 +40,10 @@ struct Limits {
 };
 
 // What the configuration leaves open is derived from the processors that the process may use and
-// from the container it is in. Throws ConfigError when the memory does not suffice for the workers.
-Limits derive_limits(const Config& config, std::uint32_t processors,
+// from the container it is in. Throws UserError when the memory does not suffice for the workers.
+Bounds derive_bounds(const Config& config, std::uint32_t processors,
                      const ContainerLimits& container);
 // For this process as it is.
-Limits derive_limits(const Config& config);
+Bounds derive_bounds(const Config& config);
 
 }  // namespace server

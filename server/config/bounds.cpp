@@ -1,4 +1,4 @@
-#include "server/config/limits.h"
+#include "server/config/bounds.h"
 
 #include <fmt/format.h>
 
@@ -32,47 +32,47 @@ constexpr std::size_t queue_depth_min = 32;
 
 }  // namespace
 
-Limits derive_limits(const Config& config) {
-  return derive_limits(config, std::thread::hardware_concurrency(), read_container_limits());
+Bounds derive_bounds(const Config& config) {
+  return derive_bounds(config, std::thread::hardware_concurrency(), read_container_limits());
 }
 
-Limits derive_limits(const Config& config, std::uint32_t processors,
+Bounds derive_bounds(const Config& config, std::uint32_t processors,
                      const ContainerLimits& container) {
-  auto limits = Limits{};
-  limits.container = container;
+  auto bounds = Bounds{};
+  bounds.container = container;
   const auto usable = std::min(processors, container.processors.value_or(processors));
-  limits.workers = config.stdio          ? 1
+  bounds.workers = config.stdio          ? 1
                    : config.workers != 0 ? config.workers
                                          : std::clamp(usable, 1U, workers_max);
-  const auto memory = config.memory.value_or(derive_memory(limits.workers, container));
+  const auto memory = config.memory.value_or(derive_memory(bounds.workers, container));
   // Workers that nobody has asked for must not be what the memory is too little for.
   if (config.workers == 0)
-    limits.workers = std::min(limits.workers, static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
+    bounds.workers = std::min(bounds.workers, static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
                                                   memory / memory_min_per_worker, 1, workers_max)));
-  limits.memory = static_cast<std::size_t>(memory);
-  limits.memory_per_worker = limits.memory / limits.workers;
-  if (limits.memory_per_worker < memory_min_per_worker)
-    throw ConfigError(fmt::format(
+  bounds.memory = static_cast<std::size_t>(memory);
+  bounds.memory_per_worker = bounds.memory / bounds.workers;
+  if (bounds.memory_per_worker < memory_min_per_worker)
+    throw UserError(fmt::format(
         "memory = {} bytes is too little for {} worker{}: each needs at least {} MiB; "
         "raise the memory or lower the workers",
-        memory, limits.workers, limits.workers == 1 ? "" : "s", memory_min_per_worker >> 20));
+        memory, bounds.workers, bounds.workers == 1 ? "" : "s", memory_min_per_worker >> 20));
   if (memory > memory_max)
-    throw ConfigError(fmt::format(
+    throw UserError(fmt::format(
         "memory = {} bytes is more than {} GiB: it is for data in flight only, of which "
         "a client seldom has more than a few MiB",
         memory, memory_max >> 30));
   const auto queue_count =
-      std::max<std::size_t>(1, config.exports.size()) * std::size_t{limits.workers};
-  limits.queue_depth = static_cast<std::uint32_t>(std::clamp<std::size_t>(
-      operations_wanted / queue_count, queue_depth_min, limits.queue_depth));
-  limits.connections_max = config.connections_max;
-  limits.busy_poll = std::chrono::microseconds(config.busy_poll_us);
+      std::max<std::size_t>(1, config.exports.size()) * std::size_t{bounds.workers};
+  bounds.queue_depth = static_cast<std::uint32_t>(std::clamp<std::size_t>(
+      operations_wanted / queue_count, queue_depth_min, bounds.queue_depth));
+  bounds.connections_max = config.connections_max;
+  bounds.busy_poll = std::chrono::microseconds(config.busy_poll_us);
   if (config.slow_request_ms != 0)
-    limits.slow_request = std::chrono::milliseconds(config.slow_request_ms);
-  limits.handshakes_max_per_worker = std::max(16U, config.connections_max / 4 / limits.workers);
+    bounds.slow_request = std::chrono::milliseconds(config.slow_request_ms);
+  bounds.handshakes_max_per_worker = std::max(16U, config.connections_max / 4 / bounds.workers);
   // nbdinfo --list asks a few options of each export in one connection.
-  limits.options_max = 1000 + 16 * static_cast<std::uint32_t>(config.exports.size());
-  return limits;
+  bounds.options_max = 1000 + 16 * static_cast<std::uint32_t>(config.exports.size());
+  return bounds;
 }
 
 }  // namespace server

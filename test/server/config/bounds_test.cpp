@@ -1,4 +1,4 @@
-#include "server/config/limits.h"
+#include "server/config/bounds.h"
 
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -9,23 +9,23 @@ TEST_CASE("the memory is divided among the workers and suffices for the largest 
   auto config = server::Config{};
   config.workers = 4;
   config.memory = 64U << 20;
-  const auto limits = server::derive_limits(config);
-  CHECK(limits.memory_per_worker == 16U << 20);
-  CHECK(limits.memory_per_worker >= 4 * engine::buffer_size_max);
-  CHECK(limits.payload_length_max >= 32U << 20);
+  const auto bounds = server::derive_bounds(config);
+  CHECK(bounds.memory_per_worker == 16U << 20);
+  CHECK(bounds.memory_per_worker >= 4 * engine::buffer_size_max);
+  CHECK(bounds.payload_length_max >= 32U << 20);
 }
 
 TEST_CASE("too little memory for the workers is refused with a remedy") {
   auto config = server::Config{};
   config.workers = 4;
   config.memory = 4U << 20;
-  CHECK_THROWS_WITH(server::derive_limits(config), Catch::Contains("raise the memory"));
+  CHECK_THROWS_WITH(server::derive_bounds(config), Catch::Contains("raise the memory"));
 }
 
 TEST_CASE("more memory than any data in flight needs is refused") {
   auto config = server::Config{};
   config.memory = std::uint64_t{64} << 40;
-  CHECK_THROWS_WITH(server::derive_limits(config), Catch::Contains("1024 GiB"));
+  CHECK_THROWS_WITH(server::derive_bounds(config), Catch::Contains("1024 GiB"));
 }
 
 TEST_CASE("the queues of all workers and exports fit what Linux allows by default") {
@@ -35,19 +35,19 @@ TEST_CASE("the queues of all workers and exports fit what Linux allows by defaul
   for (const auto export_count : {0U, 1U, 4U, 16U}) {
     CAPTURE(export_count);
     config.exports.resize(export_count);
-    const auto limits = server::derive_limits(config);
-    CHECK(limits.queue_depth * limits.workers * std::max(1U, export_count) < 65536);
-    CHECK(limits.queue_depth >= 32);
+    const auto bounds = server::derive_bounds(config);
+    CHECK(bounds.queue_depth * bounds.workers * std::max(1U, export_count) < 65536);
+    CHECK(bounds.queue_depth >= 32);
   }
   config.workers = 2;
-  CHECK(server::derive_limits(config).queue_depth == 256);
+  CHECK(server::derive_bounds(config).queue_depth == 256);
 }
 
 TEST_CASE("standard input and output are served by one worker") {
   auto config = server::Config{};
   config.stdio = true;
   config.workers = 8;
-  CHECK(server::derive_limits(config).workers == 1);
+  CHECK(server::derive_bounds(config).workers == 1);
 }
 
 TEST_CASE("workers and memory follow the processors and the container") {
@@ -73,10 +73,10 @@ TEST_CASE("workers and memory follow the processors and the container") {
            Case{"processors unknown", 0, {}, 1, 64 * MiB},
        }) {
     CAPTURE(name);
-    const auto limits = server::derive_limits({}, processors, container);
-    CHECK(limits.workers == workers);
-    CHECK(limits.memory == memory);
-    CHECK(limits.memory_per_worker >= 4 * engine::buffer_size_max);
+    const auto bounds = server::derive_bounds({}, processors, container);
+    CHECK(bounds.workers == workers);
+    CHECK(bounds.memory == memory);
+    CHECK(bounds.memory_per_worker >= 4 * engine::buffer_size_max);
   }
 }
 
@@ -84,12 +84,12 @@ TEST_CASE("what the configuration says goes before what the container suggests")
   auto config = server::Config{};
   const auto container = server::ContainerLimits{32U << 20, 1};
   config.workers = 4;
-  CHECK_THROWS_WITH(server::derive_limits(config, 8, container), Catch::Contains("too little"));
+  CHECK_THROWS_WITH(server::derive_bounds(config, 8, container), Catch::Contains("too little"));
   config.memory = 100U << 20;
-  const auto limits = server::derive_limits(config, 8, container);
-  CHECK(limits.workers == 4);
-  CHECK(limits.memory == 100U << 20);
+  const auto bounds = server::derive_bounds(config, 8, container);
+  CHECK(bounds.workers == 4);
+  CHECK(bounds.memory == 100U << 20);
   config.workers = 0;
   config.memory = 8U << 20;
-  CHECK(server::derive_limits(config, 8, {}).workers == 2);
+  CHECK(server::derive_bounds(config, 8, {}).workers == 2);
 }
