@@ -70,7 +70,8 @@ bool Connection::parse_header() noexcept {
   if (verdict.payload_flag_missing && !std::exchange(payload_flag_missed_, true))
     log::debug(log_fields(), "{}: writes with extended headers, but without PAYLOAD_LEN",
                transport_->peer());
-  if (!admit(*header)) return false;
+  // What is refused moves no byte: it neither waits for limits nor takes from them.
+  if (verdict.error == proto::Error::none && !admit(*header)) return false;
   auto* const whole = take_slot();
   if (whole == nullptr) return false;
   charged_ = false;

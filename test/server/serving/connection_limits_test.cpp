@@ -53,6 +53,22 @@ TEST_CASE("clients that wait for their limits leave the memory to others") {
     REQUIRE(reader.call(Command::read, 0, 1U << 20).error == 0);
 }
 
+TEST_CASE("a refused request takes nothing from anybody's limits") {
+  auto server = TestServer({.size = 1U << 20});
+  const auto limits = server::RateLimits{
+      .read_iops = 1, .write_iops = 1, .read_bytes = 1, .write_bytes = 1, .burst_seconds = 0};
+  server.target()->limiter().set(limits, limits);
+  auto client = server.connect();
+  client.go(TestServer::export_name);
+  for (const auto command : {Command::read, Command::trim, Command::write_zeroes, Command::cache})
+    CHECK(client.call(command, 1U << 20, 0xffffffff).error != 0);
+  CHECK(client.call(Command::read, 0, 512, 1U << 15).error != 0);
+  const auto now = server::Clock::now();
+  auto& all = server.target()->limiter().for_all();
+  CHECK(all.take_read(0, now) <= now);
+  CHECK(all.take_write(0, now) <= now);
+}
+
 TEST_CASE("a connection that waits for its limit is gone as soon as it is ended") {
   auto server = TestServer();
   auto& worker = *server.workers().front();
