@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 
+import style_documents
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = ("proto", "engine", "server", "test", "packaging", ".ci")
 LAYERS = ("proto", "engine", "server")
@@ -404,6 +406,7 @@ def check_repository():
     findings = list(tests_exist(paths)) + list(formatting(paths))
     sources = [Source(path, (ROOT / path).read_text(encoding="utf-8")) for path in paths]
     findings += unit_circles(sources)
+    findings += style_documents.check(sources, ROOMS, lambda path: (ROOT / path).exists())
     for source in sources:
         findings += check(source)
     used = {(rule, path) for rule, path, *_ in findings} & ALLOWED.keys()
@@ -442,6 +445,9 @@ def self_test():
     if found != ["these include each other: server/a/one, server/b/two"]:
         failures += 1
         print(f"unit_circles: finds {found}")
+    for text in style_documents.failures_of_self_test(Source):
+        failures += 1
+        print(text)
     unused = {rule.__name__ for rule in RULES} - {case[0] for case in style_test_cases.CASES}
     if unused:
         failures += 1

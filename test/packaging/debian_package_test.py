@@ -37,10 +37,12 @@ def test_the_package_has_everything_in_its_place(deb):
         "/usr/share/fish/vendor_completions.d/loopnbd.fish",
         "/usr/share/doc/loopnbd/examples/loopnbd.toml",
         "/usr/share/doc/loopnbd/examples/loopnbd.json",
-        "/usr/share/doc/loopnbd/MIGRATION.md.gz",
         "/usr/share/doc/loopnbd/copyright",
     ):
         assert f".{path}\n" in listing, f"no {path} in\n{listing}"
+    for document in (PACKAGING / "doc").glob("*.md"):  # debhelper packs what is long
+        path = f"./usr/share/doc/loopnbd/{document.name}"
+        assert f"{path}\n" in listing or f"{path}.gz\n" in listing, f"no {path} in\n{listing}"
 
 
 # In a fresh Debian: what to run there, before the package is removed and afterwards.

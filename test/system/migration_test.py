@@ -1,4 +1,4 @@
-"""packaging/MIGRATION.md: commands of other servers and ours side by side do the same."""
+"""packaging/doc/migration.md: commands of other servers and ours side by side do the same."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ from support import images
 from support.server import ROOT, WAIT_SECONDS, binary, die_with_parent, environment, is_listening
 
 MIB = images.MIB
-PAGE = (ROOT / "packaging" / "MIGRATION.md").read_text()
+PAGE = (ROOT / "packaging" / "doc" / "migration.md").read_text()
 # How each is told the socket to listen on; what comes first stands in the page, or is added.
 SOCKET = {"nbdkit": ("-U", ""), "qemu-nbd": ("-k", ""), "loopnbd": ("--listen", "unix:")}
 

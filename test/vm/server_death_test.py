@@ -1,5 +1,5 @@
 """The server is killed while requests are in flight, and is back 3 s later: what Debian's
-nbd-client 3.24 does then with an export that it has mounted, as the README says it.
+nbd-client 3.24 does then with an export that it has mounted, as packaging/doc/attach.md says it.
 """
 
 import signal
