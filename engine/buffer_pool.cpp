@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <system_error>
 
+#include "engine/check.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #else
@@ -74,6 +76,7 @@ BufferPool::Buffer BufferPool::take(std::size_t wanted, std::size_t least,
     if (memory == nullptr) continue;
     ASAN_UNPOISON_MEMORY_REGION(memory, size);
     in_use_ += size;
+    LOOPNBD_ASSERT(invariants());
     return Buffer(*this, memory, size);
   }
   return {};
@@ -141,9 +144,29 @@ void BufferPool::give_back(std::byte* memory, std::size_t size) noexcept {
   ASAN_POISON_MEMORY_REGION(memory, size);
   SizeClass& size_class = classes_[class_index(size)];
   assert(size_class.size == size && in_use_ >= size);
+  LOOPNBD_ASSERT(memory >= size_class.reserved &&
+                 memory < size_class.reserved + size_class.opened &&
+                 static_cast<std::size_t>(memory - size_class.reserved) % size == 0);
   in_use_ -= size;
   cached_ += size;
   size_class.cached.push_back(memory);
+  LOOPNBD_ASSERT(invariants());
+}
+
+// Each opened buffer is in use, cached or bare, and the bytes of each kind are as counted.
+bool BufferPool::invariants() const noexcept {
+  std::size_t in_use = 0;
+  std::size_t cached = 0;
+  for (const SizeClass& size_class : classes_) {
+    const std::size_t opened = size_class.opened / size_class.size;
+    const std::size_t free = size_class.cached.size() + size_class.bare.size();
+    if (size_class.opened > budget_ || size_class.opened % size_class.size != 0) return false;
+    if (free > opened) return false;
+    in_use += (opened - free) * size_class.size;
+    cached += size_class.cached.size() * size_class.size;
+  }
+  return in_use == in_use_ && cached == cached_ && in_use_ <= budget_ &&
+         (resident_ || in_use_ + cached_ <= budget_);
 }
 
 }  // namespace engine

@@ -96,6 +96,7 @@ class BufferPool {
   bool open_more(SizeClass& size_class) noexcept;
   void fill(SizeClass& size_class) noexcept;
   void give_back(std::byte* memory, std::size_t size) noexcept;
+  bool invariants() const noexcept;
 
   const std::size_t budget_;
   const bool resident_;

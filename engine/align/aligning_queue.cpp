@@ -9,6 +9,7 @@
 #include <new>
 
 #include "engine/buffer_pool.h"
+#include "engine/check.h"
 #include "engine/event_fd.h"
 
 namespace engine {
@@ -157,10 +158,12 @@ void AligningQueue::submit(Io& io) noexcept {
   } else {
     waiting_.push_back(io);
   }
+  LOOPNBD_ASSERT(invariants());
 }
 
 void AligningQueue::start(Io& io) noexcept {
   Task& task = *free_tasks_.back();
+  LOOPNBD_ASSERT(task.outstanding == 0);
   free_tasks_.pop_back();
   ++tasks_in_flight_;
   const std::uint64_t end = io.offset + io.length;
@@ -231,6 +234,8 @@ std::size_t AligningQueue::harvest() noexcept {
   complete_empty();
   // Further stages must not wait for a flush() that nobody knows to call.
   if (flush_needed_ || !empty_.empty()) flush();
+  LOOPNBD_ASSERT(waiting_.empty() || free_tasks_.empty());
+  LOOPNBD_ASSERT(invariants());
   return inner_completed - parts_completed_ + tasks_completed_;
 }
 
@@ -340,6 +345,8 @@ void AligningQueue::clear_edges(Task& task) noexcept {
 void AligningQueue::submit_part(Task& task, Operation operation, std::uint64_t begin,
                                 std::uint64_t end, std::byte* memory) noexcept {
   const Io& original = *task.original;
+  LOOPNBD_ASSERT(task.part_count < task.parts.size() && begin < end);
+  LOOPNBD_ASSERT(end <= alignment_.aligned_size || begin >= alignment_.aligned_size);
   Part& part = task.parts[task.part_count++];
   part.operation = operation;
   part.fua = original.fua && operation != Operation::read;
@@ -358,6 +365,7 @@ void AligningQueue::submit_part(Task& task, Operation operation, std::uint64_t b
 
 void AligningQueue::part_done(Part& part, std::int64_t result) noexcept {
   Task& task = *part.task;
+  LOOPNBD_ASSERT(task.outstanding > 0 && parts_in_flight_ > 0);
   ++parts_completed_;
   --parts_in_flight_;
   --task.outstanding;
@@ -366,7 +374,16 @@ void AligningQueue::part_done(Part& part, std::int64_t result) noexcept {
   if (task.outstanding == 0) advance(task);
 }
 
+// Each task is free or in flight, and the parts of those in flight are what the inner queue has.
+bool AligningQueue::invariants() const noexcept {
+  std::size_t outstanding = 0;
+  for (const Task& task : tasks_) outstanding += task.outstanding;
+  return free_tasks_.size() + tasks_in_flight_ == tasks_.size() &&
+         outstanding == parts_in_flight_ && parts_in_flight_ <= inner_->in_flight();
+}
+
 void AligningQueue::finish(Task& task) noexcept {
+  LOOPNBD_ASSERT(task.outstanding == 0 && tasks_in_flight_ > 0);
   if (task.access == Task::Access::counted) participant_.end_counted();
   if (task.access == Task::Access::claimed) participant_.release(task);
   Io& original = *task.original;

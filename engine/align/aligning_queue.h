@@ -81,6 +81,7 @@ class AligningQueue final : public IoQueue {
                    std::byte* memory) noexcept;
   void part_done(Part& part, std::int64_t result) noexcept;
   void finish(Task& task) noexcept;
+  bool invariants() const noexcept;
 
   std::uint64_t round_down(std::uint64_t offset) const noexcept;
   std::uint64_t round_up(std::uint64_t offset) const noexcept;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "engine/check.h"
 #include "engine/event_fd.h"
 
 // Why no counted write slips past the first sub-block write. All four steps are sequentially
@@ -45,13 +46,15 @@ bool RangeLock::claim(Claim& claim, bool sub_block) noexcept {
   }
   claim.conflicts_ = 0;
   for (const Claim* other = oldest_; other != nullptr; other = other->newer_) {
-    if (other->begin_ < claim.end_ && claim.begin_ < other->end_) ++claim.conflicts_;
+    LOOPNBD_ASSERT(other != &claim);
+    if (overlaps(*other, claim)) ++claim.conflicts_;
   }
   claim.older_ = newest_;
   claim.newer_ = nullptr;
   (newest_ != nullptr ? newest_->newer_ : oldest_) = &claim;
   newest_ = &claim;
   claim.granted_ = claim.conflicts_ == 0 && !draining_;
+  LOOPNBD_ASSERT(invariants());
   return claim.granted_;
 }
 
@@ -61,9 +64,11 @@ void RangeLock::release(Claim& claim) noexcept {
   Claim* const first_newer = claim.newer_;
   unlink(claim);
   for (Claim* other = first_newer; other != nullptr; other = other->newer_) {
-    if (other->begin_ >= claim.end_ || claim.begin_ >= other->end_) continue;
+    if (!overlaps(*other, claim)) continue;
+    LOOPNBD_ASSERT(other->conflicts_ > 0 && !other->granted_);
     if (--other->conflicts_ == 0 && !draining_) grant(*other, claim.owner_);
   }
+  LOOPNBD_ASSERT(invariants());
 }
 
 void RangeLock::recheck_counted_writes() noexcept {
@@ -73,11 +78,34 @@ void RangeLock::recheck_counted_writes() noexcept {
   for (Claim* claim = oldest_; claim != nullptr; claim = claim->newer_) {
     if (claim->conflicts_ == 0 && !claim->granted_) grant(*claim, nullptr);
   }
+  LOOPNBD_ASSERT(invariants());
 }
 
 void RangeLock::unlink(Claim& claim) noexcept {
   (claim.older_ != nullptr ? claim.older_->newer_ : oldest_) = claim.newer_;
   (claim.newer_ != nullptr ? claim.newer_->older_ : newest_) = claim.older_;
+}
+
+bool RangeLock::overlaps(const Claim& one, const Claim& other) const noexcept {
+  return one.begin_ < other.end_ && other.begin_ < one.end_;
+}
+
+// A claim is granted exactly when no older one overlaps it and no counted write is waited for, and
+// the list is linked in both directions. The overlaps are counted anew for the youngest claim only,
+// so that a check costs no more than the transition that it follows.
+bool RangeLock::invariants() const noexcept {
+  const Claim* older = nullptr;
+  for (const Claim* claim = oldest_; claim != nullptr; older = claim, claim = claim->newer_) {
+    if (claim->older_ != older || claim->begin_ >= claim->end_ || claim->owner_ == nullptr)
+      return false;
+    if (claim->granted_ != (claim->conflicts_ == 0 && !draining_)) return false;
+  }
+  if (newest_ != older) return false;
+  if (newest_ == nullptr) return true;
+  std::size_t conflicts = 0;
+  for (const Claim* claim = oldest_; claim != newest_; claim = claim->newer_)
+    conflicts += overlaps(*claim, *newest_) ? 1U : 0U;
+  return conflicts == newest_->conflicts_;
 }
 
 // The signal is sent under the mutex: once that is free, the owner may take the grant, be done and

@@ -57,6 +57,8 @@ class RangeLock {
   void recheck_counted_writes() noexcept;
   bool counted_writes_in_flight() const noexcept;
   void unlink(Claim& claim) noexcept;
+  bool overlaps(const Claim& one, const Claim& other) const noexcept;
+  bool invariants() const noexcept;
   void grant(Claim& claim, const Participant* caller) noexcept;
 
   std::mutex mutex_;

@@ -15,6 +15,8 @@
 #include <string>
 #include <string_view>
 
+#include "engine/check.h"
+
 namespace engine {
 
 namespace {
@@ -123,6 +125,7 @@ void AioQueue::flush() noexcept {
   }
   batch_.erase(batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(done));
   if (!finished_.empty()) wakeup_.signal();
+  LOOPNBD_ASSERT(invariants());
 }
 
 // To the kernel's batch, to the pool, or to an answer without either.
@@ -204,6 +207,7 @@ std::size_t AioQueue::harvest() noexcept {
   const auto count = by_kernel + harvest_finished();
   // What waited for room, and what complete() has submitted: nothing may be left to wake for it.
   if (!waiting_.empty() || !batch_.empty()) flush();
+  LOOPNBD_ASSERT(invariants());
   return count;
 }
 
@@ -242,6 +246,7 @@ std::size_t AioQueue::harvest_finished() noexcept {
 
 // The kernel is done with it; false when the pool goes on with it.
 bool AioQueue::settle(const io_event& event) noexcept {
+  LOOPNBD_ASSERT(in_kernel_ > 0);
   --in_kernel_;
   auto& io = *static_cast<Io*>(event.data);
   const auto result = static_cast<std::int64_t>(event.res);
@@ -286,7 +291,15 @@ bool AioQueue::settle_transfer(Io& io, std::int64_t result, bool from_pool) noex
   return true;
 }
 
+// The kernel is never given more than it was set up for, and what is on its way here or there is a
+// part of what was submitted.
+bool AioQueue::invariants() const noexcept {
+  const auto waiting = waiting_.size() + batch_.size() + finished_.size();
+  return in_kernel_ + batch_.size() <= depth_max_ && waiting <= in_flight_;
+}
+
 void AioQueue::complete(Io& io, std::int64_t result) noexcept {
+  LOOPNBD_ASSERT(in_flight_ > 0);
   --in_flight_;
   io.complete(result);
 }

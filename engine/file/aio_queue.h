@@ -77,6 +77,7 @@ class AioQueue final : public IoQueue {
   std::size_t harvest_ring() noexcept;
   std::size_t harvest_system_call() noexcept;
   std::size_t harvest_finished() noexcept;
+  bool invariants() const noexcept;
 
   BackingFile& file_;
   BlockingPool& pool_;
