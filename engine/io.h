@@ -1,5 +1,6 @@
-// One block operation on its way through an IoQueue. The engine knows nothing of NBD: offsets and
-// lengths are bytes of the device's window, results are byte counts or negative errno values.
+// One block operation: IoRequest is what is asked for, a plain value, and Io is that request on its
+// way through an IoQueue. The engine knows nothing of NBD: offsets and lengths are bytes of the
+// device's window, results are byte counts or negative errno values.
 //
 // The owner keeps the Io where it is from submit() until complete(): the kernel holds a pointer
 // into it.
@@ -29,12 +30,8 @@ struct Extent {
   bool zero = false;         // reads as zeroes; never set unless that is certain
 };
 
-class Io {
- public:
-  Io() = default;
-  Io(const Io&) = delete;
-  Io& operator=(const Io&) = delete;
-
+// A queue that stands in front of another one copies it whole, and then changes what differs.
+struct IoRequest {
   Operation operation = Operation::read;
   bool fua = false;      // write, write_zeroes, discard: durable before it completes
   bool no_hole = false;  // write_zeroes: the range stays allocated
@@ -55,6 +52,16 @@ class Io {
   // block_status: filled from `offset` on, never past the end of the device; the owner's memory. At
   // least one extent is delivered; together they may cover less than the range.
   std::span<Extent> extents;
+};
+
+class Io : public IoRequest {
+ public:
+  Io() = default;
+  Io(const Io&) = delete;
+  Io& operator=(const Io&) = delete;
+
+  // Only while no queue has it.
+  void set_request(const IoRequest& request) noexcept { IoRequest::operator=(request); }
 
   // Called exactly once, from IoQueue::harvest() on the thread that owns the queue. The Io may be
   // reused or destroyed from here on. `result`: `length` for read and write, the number of extents

@@ -348,9 +348,9 @@ void AligningQueue::submit_part(Task& task, Operation operation, std::uint64_t b
   LOOPNBD_ASSERT(task.part_count < task.parts.size() && begin < end);
   LOOPNBD_ASSERT(end <= alignment_.aligned_size || begin >= alignment_.aligned_size);
   Part& part = task.parts[task.part_count++];
+  part.set_request(original);
   part.operation = operation;
   part.fua = original.fua && operation != Operation::read;
-  part.no_hole = original.no_hole;
   // Not in the tail: it is smaller than a block, and may not refuse once something else has
   // changed.
   part.fast_zero = original.fast_zero && begin < alignment_.aligned_size;

@@ -160,15 +160,7 @@ void FaultyQueue::submit(Io& io) noexcept {
   Shadow& shadow = take_shadow();
   shadow.queue = this;
   shadow.original = &io;
-  shadow.operation = io.operation;
-  shadow.fua = io.fua;
-  shadow.no_hole = io.no_hole;
-  shadow.fast_zero = io.fast_zero;
-  shadow.one_extent = io.one_extent;
-  shadow.offset = io.offset;
-  shadow.length = io.length;
-  shadow.buffer = io.buffer;
-  shadow.extents = io.extents;
+  shadow.set_request(io);
   shadow.fate = faults_.choose_fate(io, random_);
   ++in_flight_;
   submitted_.push_back(&shadow);
