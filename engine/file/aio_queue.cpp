@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -84,22 +83,14 @@ AioQueue::Context::~Context() { ::io_destroy(context_); }
 
 AioQueue::AioQueue(BackingFile& file, BlockingPool& pool, std::size_t depth_max,
                    HarvestBy harvest_by)
-    : file_(file),
+    : FileQueue(file, pool),
       pool_(pool),
       depth_max_(depth_max),
       context_(depth_max),
-      lane_(file, pool, wakeup_),
       nowait_(file.traits().nowait) {
   batch_.reserve(depth_max);
   const AioRing ring(context_.get());
   if (harvest_by == HarvestBy::ring && ring.usable()) ring_ = ring;
-}
-
-AioQueue::~AioQueue() { assert(in_flight_ == 0); }
-
-void AioQueue::submit(Io& io) noexcept {
-  ++in_flight_;
-  waiting_.push_back(io);
 }
 
 void AioQueue::flush() noexcept {
@@ -124,7 +115,7 @@ void AioQueue::flush() noexcept {
     refuse(*static_cast<Io*>(batch_[done++]->data), taken);  // the first one is the faulty one
   }
   batch_.erase(batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(done));
-  if (!finished_.empty()) wakeup_.signal();
+  wake_for_finished();
   LOOPNBD_ASSERT(invariants());
 }
 
@@ -197,18 +188,15 @@ void AioQueue::refuse(Io& io, int error) noexcept {
   finish_later(io, io.operation == Operation::flush ? file_.note_sync_failure(error) : error);
 }
 
-void AioQueue::finish_later(Io& io, std::int64_t result) noexcept {
-  IoAccess::emplace<std::int64_t>(io, result);
-  finished_.push_back(io);
-}
-
 std::size_t AioQueue::harvest() noexcept {
   const auto by_kernel = ring_ ? harvest_ring() : harvest_system_call();
-  const auto count = by_kernel + harvest_finished();
+  const auto finished = harvest_finished();
+  // What was refused came back by the lane, and what happened before that is seen by now.
+  if (finished > 0) in_kernel_ -= refusals_.exchange(0, std::memory_order_relaxed);
   // What waited for room, and what complete() has submitted: nothing may be left to wake for it.
   if (!waiting_.empty() || !batch_.empty()) flush();
   LOOPNBD_ASSERT(invariants());
-  return count;
+  return by_kernel + finished;
 }
 
 std::size_t AioQueue::harvest_ring() noexcept {
@@ -231,16 +219,6 @@ std::size_t AioQueue::harvest_system_call() noexcept {
     for (const auto& event : std::span(events).first(static_cast<std::size_t>(got)))
       count += settle(event) ? 1U : 0U;
   }
-  return count;
-}
-
-std::size_t AioQueue::harvest_finished() noexcept {
-  std::size_t count = 0;
-  auto from_lane = lane_.take_finished();
-  if (!from_lane.empty()) in_kernel_ -= refusals_.exchange(0, std::memory_order_relaxed);
-  for (; Io* const io = from_lane.pop_front(); ++count) complete(*io, BlockingLane::result(*io));
-  for (auto list = std::exchange(finished_, IoList()); Io* const io = list.pop_front(); ++count)
-    complete(*io, IoAccess::get<std::int64_t>(*io));
   return count;
 }
 
@@ -291,17 +269,10 @@ bool AioQueue::settle_transfer(Io& io, std::int64_t result, bool from_pool) noex
   return true;
 }
 
-// The kernel is never given more than it was set up for, and what is on its way here or there is a
-// part of what was submitted.
+// The kernel is never given more than it was set up for.
 bool AioQueue::invariants() const noexcept {
-  const auto waiting = waiting_.size() + batch_.size() + finished_.size();
-  return in_kernel_ + batch_.size() <= depth_max_ && waiting <= in_flight_;
-}
-
-void AioQueue::complete(Io& io, std::int64_t result) noexcept {
-  LOOPNBD_ASSERT(in_flight_ > 0);
-  --in_flight_;
-  io.complete(result);
+  return FileQueue::invariants() && in_kernel_ + batch_.size() <= depth_max_ &&
+         batch_.size() <= in_flight();
 }
 
 }  // namespace engine

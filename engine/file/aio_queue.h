@@ -16,12 +16,8 @@
 #include <optional>
 #include <vector>
 
-#include "engine/event_fd.h"
 #include "engine/file/aio_ring.h"
-#include "engine/file/backing_file.h"
-#include "engine/file/blocking_lane.h"
-#include "engine/io_access.h"
-#include "engine/io_queue.h"
+#include "engine/file/file_queue.h"
 
 namespace engine {
 
@@ -34,19 +30,14 @@ enum class HarvestBy : std::uint8_t {
 // sanitizer.
 HarvestBy default_harvest() noexcept;
 
-class AioQueue final : public IoQueue {
+class AioQueue final : public FileQueue {
  public:
   // `file` and `pool` outlive the queue. Throws std::runtime_error.
   AioQueue(BackingFile& file, BlockingPool& pool, std::size_t depth_max,
            HarvestBy harvest_by = default_harvest());
-  ~AioQueue() override;
 
-  void submit(Io& io) noexcept override;
   void flush() noexcept override;
   std::size_t harvest() noexcept override;
-  int wakeup_fd() const noexcept override { return wakeup_.get(); }
-  void clear_wakeup() noexcept override { wakeup_.clear(); }
-  std::size_t in_flight() const noexcept override { return in_flight_; }
 
  private:
   // Owns the kernel's side. Destroying it waits for what the kernel still holds.
@@ -70,34 +61,25 @@ class AioQueue final : public IoQueue {
   void submit_from_pool(Io& io) noexcept;
   void submit_on_pool_thread(Io& io) noexcept;
   void refuse(Io& io, int error) noexcept;
-  void finish_later(Io& io, std::int64_t result) noexcept;
   bool settle(const io_event& event) noexcept;
   bool settle_transfer(Io& io, std::int64_t result, bool from_pool) noexcept;
-  void complete(Io& io, std::int64_t result) noexcept;
   std::size_t harvest_ring() noexcept;
   std::size_t harvest_system_call() noexcept;
-  std::size_t harvest_finished() noexcept;
   bool invariants() const noexcept;
 
-  BackingFile& file_;
   BlockingPool& pool_;
   const std::size_t depth_max_;
-  const EventFd wakeup_;
   const Context context_;
   std::optional<AioRing> ring_;
-  BlockingLane lane_;
   bool nowait_;
 
-  IoList waiting_;  // submitted, not looked at yet
-  std::vector<iocb*>
-      batch_;        // prepared, not taken by the kernel yet; with in_kernel_ at most depth_max_
-  IoList finished_;  // have a result without the kernel's help
+  // Prepared, not taken by the kernel yet; with in_kernel_ at most depth_max_.
+  std::vector<iocb*> batch_;
   std::size_t in_kernel_ = 0;  // with those that the pool submits
 
   // Written by threads of the pool.
   std::atomic<std::uint64_t> submissions_{0};  // what they did before one happens before its end
   std::atomic<std::size_t> refusals_{0};       // not in the kernel after all
-  std::size_t in_flight_ = 0;
 };
 
 }  // namespace engine

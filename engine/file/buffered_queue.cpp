@@ -3,21 +3,11 @@
 #include <fcntl.h>
 #include <sys/uio.h>
 
-#include <cassert>
 #include <cerrno>
-#include <utility>
+
+#include "engine/check.h"
 
 namespace engine {
-
-BufferedQueue::BufferedQueue(BackingFile& file, BlockingPool& pool)
-    : file_(file), lane_(file, pool, wakeup_) {}
-
-BufferedQueue::~BufferedQueue() { assert(in_flight_ == 0); }
-
-void BufferedQueue::submit(Io& io) noexcept {
-  ++in_flight_;
-  waiting_.push_back(io);
-}
 
 void BufferedQueue::flush() noexcept {
   while (Io* const io = waiting_.pop_front()) {
@@ -26,12 +16,13 @@ void BufferedQueue::flush() noexcept {
                          (io->operation == Operation::write && !io->fua && write_at_once_);
     const auto done = at_once ? transfer_at_once(*io) : 0;
     if (at_once && done == io->length) {
-      finished_.push_back(*io);
+      finish_later(*io, static_cast<std::int64_t>(done));
     } else {
       lane_.start(*io, done);
     }
   }
-  if (!finished_.empty()) wakeup_.signal();
+  wake_for_finished();
+  LOOPNBD_ASSERT(invariants());
 }
 
 // How many bytes of a read or write could be done without waiting. Errors count as none: the pool
@@ -48,19 +39,10 @@ std::uint64_t BufferedQueue::transfer_at_once(Io& io) noexcept {
 }
 
 std::size_t BufferedQueue::harvest() noexcept {
-  std::size_t count = 0;
-  for (auto list = lane_.take_finished(); Io* const io = list.pop_front(); ++count)
-    complete(*io, BlockingLane::result(*io));
-  for (auto list = std::exchange(finished_, IoList()); Io* const io = list.pop_front(); ++count)
-    complete(*io, static_cast<std::int64_t>(io->length));
+  const auto count = harvest_finished();
   // What complete() has submitted: nothing may be left to wake for it.
   if (!waiting_.empty()) flush();
   return count;
-}
-
-void BufferedQueue::complete(Io& io, std::int64_t result) noexcept {
-  --in_flight_;
-  io.complete(result);
 }
 
 }  // namespace engine
