@@ -10,6 +10,7 @@
 
 #include "server/base/log.h"
 #include "server/base/version.h"
+#include "server/config/validate.h"
 
 namespace server {
 namespace {

@@ -11,6 +11,7 @@
 #include "server/base/log.h"
 #include "server/base/version.h"
 #include "server/config/security_config.h"
+#include "server/config/validate.h"
 #include "server/control/control_commands.h"
 #include "server/live/export_changes.h"
 

@@ -50,8 +50,10 @@ class Server {
   // changed.
   Awaitable<Reloaded> reload(Departure departure);
 
-  // Ends it as SIGTERM does. These three: on the accepting thread.
+  // Ends it as SIGTERM does. These four: on the accepting thread.
   void stop(const char* reason);
+  // The one in use now, which the rules of exports refer to.
+  const TlsConfig& tls_config() const noexcept { return config_.tls; }
   LiveExports& exports() noexcept { return exports_; }
   asio::io_context& io_context() noexcept { return io_context_; }
 

@@ -75,6 +75,7 @@ Awaitable<Server::Reloaded> Server::reload(Departure departure) {
   if (config->log_level != config_.log_level) log::set_level(config->log_level);
   config_.listen = config->listen;
   config_.log_level = config->log_level;
+  config_.tls = config->tls;
   log::info("the configuration was read again; exports added: {}; changed: {}; removed: {}",
             joined(reloaded.exports.added), joined(reloaded.exports.changed),
             joined(reloaded.exports.removed));

@@ -8,33 +8,18 @@
 #include <fstream>
 #include <iterator>
 #include <limits>
-#include <set>
 #include <utility>
 
-#include "proto/constants.h"
-#include "proto/text.h"
 #include "server/base/log.h"
 #include "server/config/bounds.h"
 #include "server/config/security_config.h"
 #include "server/config/table_reader.h"
 #include "server/config/toml.h"
+#include "server/config/validate.h"
 #include "server/net/listen_address.h"
 
 namespace server {
 namespace {
-
-// What the protocol takes for a string (spec: "Conventions"); clients could not ask for other
-// names.
-void check_text(std::string_view what, std::string_view text) {
-  if (!proto::valid_string(text))
-    throw UserError(fmt::format("{} is at most {} bytes of UTF-8 without zero bytes", what,
-                                proto::string_length_max));
-}
-
-void check_name(std::string_view name) {
-  if (name.empty()) throw UserError("an export needs a name that is not empty");
-  check_text("an export's name", name);
-}
 
 // Its number, or a text: its label or UUID.
 std::string read_partition(TableReader& reader) {
@@ -101,10 +86,10 @@ ExportConfig read_export(const toml::table& table, const std::string& path, std:
   config.path = *file;
   config.name = name.value_or(config.path.substr(config.path.rfind('/') + 1));
   if (const auto* const node = table.get("name"); node != nullptr)
-    reader.checked(*node, "name", [&] { check_name(config.name); });
+    reader.checked(*node, "name", [&] { check_export_name(config.name); });
   config.description = reader.take_value<std::string>("description", "a text").value_or("");
   if (const auto* const node = table.get("description"); node != nullptr)
-    reader.checked(*node, "description", [&] { check_text("a description", config.description); });
+    reader.checked(*node, "description", [&] { check_description(config.description); });
   config.read_only = reader.take_value<bool>("read_only", "true or false").value_or(false);
   config.offset = reader.take_size("offset").value_or(0);
   config.size = reader.take_size("size");
@@ -243,35 +228,6 @@ Config read_config(const std::string& path) {
       "listen, workers, memory, max_connections, busy_poll_us, wake_latency_us, log_level, "
       "log_format, slow_request_ms, user, sandbox, tls, http, control, export");
   return config;
-}
-
-void validate(const Config& config) {
-  if (config.exports.empty())
-    throw UserError(
-        "nothing to serve: name a file (loopnbd serve disk.img) or write an [[export]] into the "
-        "configuration");
-  auto paths_by_name = std::set<std::string_view>{};
-  for (const auto& entry : config.exports) {
-    check_name(entry.name);
-    check_text("a description", entry.description);
-    if (!paths_by_name.insert(entry.name).second)
-      throw UserError(entry.at_place(
-          "name",
-          fmt::format("two exports are called \"{}\" (the second is {}): give one of them another "
-                      "name (NAME=FILE, or name = …)",
-                      entry.name, entry.path)));
-    if (!entry.partition.empty() && (entry.offset != 0 || entry.size))
-      throw UserError(entry.at_place(
-          "partition",
-          fmt::format("export \"{}\": a partition has its own offset and size: leave out either "
-                      "the partition, or the offset and the size",
-                      entry.name)));
-  }
-  if (config.stdio && !config.listen.empty())
-    throw UserError(
-        "--stdio serves one client on standard input and output: leave the listen addresses out");
-  validate_security(config);
-  derive_bounds(config);
 }
 
 }  // namespace server

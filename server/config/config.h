@@ -89,8 +89,4 @@ proto::TlsMode parse_tls_mode(std::string_view text);
 // Reads a TOML file. Throws UserError.
 Config read_config(const std::string& path);
 
-// What only the whole shows: at least one export, no name twice, memory enough for the workers.
-// Throws UserError.
-void validate(const Config& config);
-
 }  // namespace server

@@ -49,45 +49,6 @@ std::vector<ClientPattern> read_patterns(TableReader& reader, std::string_view k
   return patterns;
 }
 
-// A rule that no client can ever meet is a mistake, and with read_only_for a dangerous one.
-void validate_patterns(const ExportConfig& entry, std::string_view key,
-                       const std::vector<ClientPattern>& patterns, const TlsConfig& tls) {
-  const auto without_tls = tls.mode == proto::TlsMode::off;
-  for (const auto& pattern : patterns) {
-    if (std::holds_alternative<CertificatePattern>(pattern) &&
-        (without_tls || tls.client_ca.empty()))
-      throw UserError(entry.at_place(
-          key,
-          fmt::format("export \"{}\": clients show certificates only where TLS has a client_ca "
-                      "that says whom to believe (tls.client_ca or --tls-client-ca)",
-                      entry.name)));
-    if (std::holds_alternative<PskPattern>(pattern) && (without_tls || tls.psk_file.empty()))
-      throw UserError(entry.at_place(
-          key,
-          fmt::format("export \"{}\": users have pre-shared keys only where TLS has a psk_file "
-                      "(tls.psk_file or --tls-psk-file)",
-                      entry.name)));
-  }
-}
-
-void validate_tls(const TlsConfig& tls) {
-  if (tls.certificate.empty() && !tls.key.empty())
-    throw UserError(
-        tls.at_place("key",
-                     "the key belongs to a certificate: name that as well (tls.certificate or "
-                     "--tls-certificate)"));
-  if (tls.certificate.empty() && !tls.client_ca.empty())
-    throw UserError(tls.at_place("client_ca",
-                                 "clients show certificates only to a server that has one: name it "
-                                 "(tls.certificate or --tls-certificate)"));
-  if (tls.mode != proto::TlsMode::off && tls.certificate.empty() && tls.psk_file.empty())
-    throw UserError(tls.at_place(
-        "mode",
-        "TLS needs a certificate and its key (tls.certificate, tls.key), or pre-shared keys "
-        "(tls.psk_file); on the command line, --tls-certificate and --tls-key, or "
-        "--tls-psk-file"));
-}
-
 }  // namespace
 
 proto::TlsMode parse_tls_mode(std::string_view text) {
@@ -127,19 +88,6 @@ std::string describe(const TlsConfig& tls) {
   if (!tls.psk_file.empty())
     text += fmt::format("{}pre-shared keys {}", text.empty() ? "" : ", ", tls.psk_file);
   return text;
-}
-
-void validate_security(const Config& config) {
-  validate_tls(config.tls);
-  for (const auto& entry : config.exports) {
-    validate_patterns(entry, "allow", entry.access.allow, config.tls);
-    validate_patterns(entry, "read_only_for", entry.access.read_only_for, config.tls);
-    if (entry.tls_required && config.tls.mode == proto::TlsMode::off)
-      throw UserError(entry.at_place(
-          "tls", fmt::format("export \"{}\" requires TLS, and TLS is off: write a [tls] table with "
-                             "a certificate or pre-shared keys",
-                             entry.name)));
-  }
 }
 
 }  // namespace server

@@ -16,7 +16,4 @@ void read_export_security(TableReader& reader, const toml::table& table, ExportC
 // What the server proves itself with and what it asks of clients, for the log.
 std::string describe(const TlsConfig& tls);
 
-// What only the whole shows. Throws UserError.
-void validate_security(const Config& config);
-
 }  // namespace server

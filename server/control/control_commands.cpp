@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "server/base/log.h"
+#include "server/config/validate.h"
 #include "server/control/control_command.h"
 #include "server/server.h"
 
@@ -70,11 +71,9 @@ ExportConfig take_export(ControlRequest& request) {
 
 Awaitable<json::object> add(Server& server, ControlRequest request) {
   const auto config = take_export(request);
-  auto edit = LiveExports::Edit([config](LiveExports::Configs configs) {
+  auto edit = LiveExports::Edit([config, &server](LiveExports::Configs configs) {
     configs.push_back(config);
-    auto whole = Config{};
-    whole.exports = configs;
-    validate(whole);
+    check_exports(configs, server.tls_config());
     return configs;
   });
   co_await server.exports().change(std::move(edit), Departure::keep);

@@ -116,6 +116,32 @@ def test_an_export_is_added_and_removed(serve, control, image, tmp_path):
     server.stop()
 
 
+@pytest.mark.parametrize("rule", [{"tls": "require"}, {"allow": ["psk:alice"]}])
+def test_an_export_is_added_beside_one_that_is_only_for_clients_with_tls(
+    serve, control, image, tmp_path, rule
+):
+    another = images.make_image(tmp_path / "another.img", MIB)
+    keys = tmp_path / "keys.psk"
+    keys.write_text(f"alice:{'5a' * 16}\n")
+    keys.chmod(0o600)
+    head = f'[control]\nsocket = "{control.path}"\n[tls]\nmode = "allow"\npsk_file = "{keys}"\n'
+    configuration = Configuration(
+        tmp_path / "loopnbd.toml", export("secret", image, **rule), head=head
+    )
+    server = serve("--config", configuration.path)
+    control.text("add", f"new={another}")
+    with server.client("new") as client:
+        assert client.size == MIB
+    # The rules are held against the TLS of the server as it is now, not as it began.
+    configuration.head = head.split("[tls]")[0]
+    configuration.reload(server, export("open", image))
+    configuration.head = head
+    outcome = configuration.reload(server, export("secret", image, **rule))
+    assert "added: secret" in outcome, outcome
+    control.text("add", f"new={another}")
+    server.stop()
+
+
 @pytest.mark.parametrize("how", ["--drain", "--now"])
 def test_removing_an_export_ends_its_connections(serve, control, image, how):
     server = serve("--control", control.path, image)

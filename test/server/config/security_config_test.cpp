@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "server/command_line.h"
+#include "server/config/validate.h"
 #include "test/support/temporary_file.h"
 
 using server::Config;
