@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 import style_documents
+import style_mirror
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = ("proto", "engine", "server", "test", "packaging", ".ci")
@@ -352,12 +353,8 @@ def check(source):
 
 
 def tests_exist(paths):
-    for path in paths:
-        match = re.fullmatch(r"((?:proto|engine)(?:/\w+)?)/(\w+)\.cpp", path)
-        if match:
-            test = f"test/{match.group(1)}/{match.group(2)}_test.cpp"
-            if test not in paths:
-                yield "tests_exist", path, 1, f"there is no {test}"
+    for path, text in style_mirror.check(paths):
+        yield "tests_exist", path, 1, text
 
 
 def formatting(paths):
@@ -432,11 +429,6 @@ def self_test():
                 f"expected {expected or 'nothing'}, found {sorted(found) or 'nothing'} in {path}:"
             )
             print(text[:1000])
-    if [*tests_exist(["proto/a.cpp", "proto/b.cpp", "test/proto/b_test.cpp"])] != [
-        ("tests_exist", "proto/a.cpp", 1, "there is no test/proto/a_test.cpp")
-    ]:
-        failures += 1
-        print("tests_exist: misses a source without a test")
     found = [
         text for *_, text in unit_circles(
             [Source(path, text) for path, text in style_test_cases.CIRCLE]
@@ -445,7 +437,10 @@ def self_test():
     if found != ["these include each other: server/a/one, server/b/two"]:
         failures += 1
         print(f"unit_circles: finds {found}")
-    for text in style_documents.failures_of_self_test(Source):
+    for text in (
+        *style_mirror.failures_of_self_test(),
+        *style_documents.failures_of_self_test(Source),
+    ):
         failures += 1
         print(text)
     unused = {rule.__name__ for rule in RULES} - {case[0] for case in style_test_cases.CASES}
