@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 
+import style_comments
 import style_documents
 import style_mirror
 
@@ -403,6 +404,7 @@ def check_repository():
     findings = list(tests_exist(paths)) + list(formatting(paths))
     sources = [Source(path, (ROOT / path).read_text(encoding="utf-8")) for path in paths]
     findings += unit_circles(sources)
+    findings += style_comments.check(sources)
     findings += style_documents.check(sources, ROOMS, lambda path: (ROOT / path).exists())
     for source in sources:
         findings += check(source)
@@ -439,6 +441,7 @@ def self_test():
         print(f"unit_circles: finds {found}")
     for text in (
         *style_mirror.failures_of_self_test(),
+        *style_comments.failures_of_self_test(Source),
         *style_documents.failures_of_self_test(Source),
     ):
         failures += 1
