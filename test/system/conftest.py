@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 # Tools for administrators, where the user's path lacks them.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
-from support import certificates, images, server  # noqa: E402 (the path comes first)
+from support import certificates, images, releases, server  # noqa: E402 (the path comes first)
 
 
 @pytest.fixture
@@ -66,6 +66,15 @@ def image(tmp_path):
 def root_only():
     if os.geteuid() != 0:
         pytest.skip("loop devices and mounts need root")
+
+
+@pytest.fixture(params=releases.NAMES)
+def release(request, monkeypatch):
+    """The Debian release whose clients the test finds: this machine's own, and Debian 13's."""
+    if request.param == releases.TRIXIE != releases.OWN and os.geteuid() != 0:
+        pytest.skip("unpacking the clients of Debian 13 needs root")
+    monkeypatch.setenv("PATH", releases.path(request.param))
+    return request.param
 
 
 @pytest.fixture(params=[512, 4096])

@@ -1,10 +1,12 @@
-"""fio's nbd engine, verifying everything it wrote."""
+"""fio's nbd engine of two releases, verifying everything it wrote."""
 
 import json
 
 import pytest
 
 from support import images
+
+pytestmark = pytest.mark.usefixtures("release")
 
 
 def fio(uri, *options):

@@ -1,12 +1,15 @@
-"""nbd-client, and libnbd's tools: nbdinfo and nbdcopy."""
+"""nbd-client, libnbd's tools and nbdkit as a client, of two releases."""
 
 import json
+import pathlib
 import subprocess
 
 import pytest
 
-from support import images
+from support import images, releases
 from support.server import WAIT_SECONDS, binary, environment
+
+pytestmark = pytest.mark.usefixtures("release")
 
 FOUR_CONNECTIONS = "--connections=4"
 
@@ -172,3 +175,32 @@ def test_nbdinfo_starts_the_server_itself(image):
         )
     )
     assert information["exports"][0]["export-size"] == image.stat().st_size
+
+
+@pytest.fixture
+def plugins(release):
+    """nbdkit's: PLUGIN is named by its file, since nbdkit looks where its package would be."""
+    root = releases.trixie() / "root" if release != releases.OWN else pathlib.Path("/")
+    return root / "usr" / "lib" / "x86_64-linux-gnu" / "nbdkit" / "plugins"
+
+
+def test_nbdkit_passes_reads_and_writes_on(serve, sparse_image, tmp_path, plugins, listen):
+    target = images.make_image(tmp_path / "target.img", 6 << 20, seed=9)
+    server = serve(target, listen=listen)
+    plugin = plugins / "nbdkit-nbd-plugin.so"
+    copy = f'nbdcopy --flush "{sparse_image}" "$uri" && nbdcopy "$uri" "{tmp_path}/back.img"'
+    images.command("nbdkit", "-U", "-", plugin, f"uri={server.uri()}", "--run", copy)
+    assert images.sha256(target) == images.sha256(sparse_image)
+    assert images.sha256(tmp_path / "back.img") == images.sha256(sparse_image)
+
+
+def test_every_command_and_flag_is_as_the_newer_libnbd_expects(release):
+    """libnbd_test.py, with its Python and its libnbd."""
+    if release == releases.OWN:
+        pytest.skip("libnbd_test.py is run by itself")
+    python = {"PYTHONHOME": str(releases.trixie() / "root" / "usr")}
+    file = pathlib.Path(__file__).with_name("libnbd_test.py")
+    told = images.command(
+        "python3.13", "-B", "-m", "pytest", "-q", file, env=environment(**python), timeout=120
+    )
+    assert " passed" in told and "skipped" not in told

@@ -1,4 +1,4 @@
-"""qemu-img and qemu-io, over TCP and Unix sockets."""
+"""qemu-img and qemu-io of two releases, over TCP and Unix sockets."""
 
 import json
 import subprocess
@@ -7,6 +7,8 @@ import pytest
 
 from support import images
 from support.server import WAIT_SECONDS
+
+pytestmark = pytest.mark.usefixtures("release")
 
 
 @pytest.fixture(params=["unix", "tcp"])
@@ -153,6 +155,16 @@ def test_qemu_io_keeps_many_requests_in_flight(serve, image):
     writes = [f"aio_write -P {index} {index * 65536} 64k" for index in range(1, 60)]
     reads = [f"aio_read -P {index} {index * 65536} 64k" for index in range(1, 60)]
     qemu_io(server.uri(), *writes, "aio_flush", *reads, "aio_flush")
+
+
+@pytest.mark.parametrize("cache", ["none", "writeback"])
+def test_qemu_img_bench_writes_to_the_end(serve, image, listen, cache):
+    server = serve(image, listen=listen)
+    options = ("-f", "raw", "-t", cache, "-d", "64", "-s", "64k", "-S", "64k")
+    images.command(
+        "qemu-img", "bench", "-w", *options, "-c", "256", "--pattern=165", server.uri()
+    )
+    assert image.read_bytes() == b"\xa5" * image.stat().st_size
 
 
 def test_qemu_io_is_told_about_a_read_only_export(serve, image):
