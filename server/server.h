@@ -18,7 +18,7 @@
 #include "server/live/live_exports.h"
 #include "server/net/listener.h"
 #include "server/process/wake_latency.h"
-#include "server/serving/status.h"
+#include "server/serving/status_gatherer.h"
 #include "server/serving/worker.h"
 #include "server/watch/http.h"
 #include "server/watch/notify.h"

@@ -29,6 +29,8 @@ std::uint64_t next_arrival() noexcept {
 
 }  // namespace
 
+void Request::complete(std::int64_t result) noexcept { connection->complete(*this, result); }
+
 Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Handshake handshake)
     : worker_(worker),
       arrival_(next_arrival()),

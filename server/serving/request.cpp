@@ -1,10 +1,6 @@
 #include "server/serving/request.h"
 
-#include "server/serving/connection.h"
-
 namespace server {
-
-void Request::complete(std::int64_t result) noexcept { connection->complete(*this, result); }
 
 RequestPool::RequestPool(std::size_t count_max, bool resident) : free_(count_max) {
   for (auto made = std::size_t{0}; resident && made < count_max; made += block_count) make_block();

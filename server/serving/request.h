@@ -23,7 +23,7 @@ class Connection;
 
 class Request final : public engine::Io {
  public:
-  void complete(std::int64_t result) noexcept override;  // hands over to the connection
+  void complete(std::int64_t result) noexcept override;  // in connection.cpp: hands over to it
 
   // Outlives its requests: it drains before it dies. nullptr: the slot is free.
   Connection* connection = nullptr;

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "server/export/export.h"
-#include "server/serving/status.h"
+#include "server/serving/status_gatherer.h"
 #include "server/serving/worker.h"
 #include "test/double/faulty_device.h"
 #include "test/double/faulty_queue.h"

@@ -1,4 +1,4 @@
-#include "server/serving/status.h"
+#include "server/serving/status_gatherer.h"
 
 #include <algorithm>
 #include <catch2/catch.hpp>
