@@ -62,7 +62,6 @@ ALLOWED = {
     ): "no test: a pause between attempts to connect to a server that has no way to say it listens",
     ("unit_circles", "server/config/bounds.h"): "not cut yet",
     ("unit_circles", "server/net/tls_credentials.cpp"): "not cut yet",
-    ("unit_circles", "server/serving/connection.cpp"): "not cut yet",
     ("unit_circles", "server/control/control_commands.cpp"): "not cut yet",
     ("room_includes", "server/control/control_commands.cpp"): "not cut yet",
     ("room_includes", "server/control/control_exports.cpp"): "not cut yet",

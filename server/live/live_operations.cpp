@@ -15,6 +15,7 @@
 #include "server/base/blocking_task.h"
 #include "server/base/log.h"
 #include "server/live/live_exports.h"
+#include "server/serving/connection.h"
 
 namespace server {
 namespace {

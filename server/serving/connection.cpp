@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "server/base/log.h"
-#include "server/serving/worker.h"
+#include "server/serving/connection_host.h"
 
 namespace server {
 namespace {
@@ -31,12 +31,13 @@ std::uint64_t next_arrival() noexcept {
 
 void Request::complete(std::int64_t result) noexcept { connection->complete(*this, result); }
 
-Connection::Connection(Worker& worker, std::unique_ptr<Transport> transport, Handshake handshake)
-    : worker_(worker),
+Connection::Connection(ConnectionHost& host, std::unique_ptr<Transport> transport,
+                       Handshake handshake)
+    : host_(host),
       arrival_(next_arrival()),
       transport_(std::move(transport)),
       target_(std::move(handshake.target)),
-      queue_(worker.queue_of(*target_)),
+      queue_(host.queue_of(*target_)),
       lease_(std::move(handshake.lease)),
       rules_(rules_of(handshake.negotiated)),
       block_size_(std::max(queue_.device->geometry().block_size, request_alignment)),
@@ -77,10 +78,10 @@ bool Connection::spent() const noexcept {
 }
 
 void Connection::schedule() noexcept {
-  if (!std::exchange(scheduled_, true)) worker_.schedule(*this);
+  if (!std::exchange(scheduled_, true)) host_.schedule(*this);
 }
 
-void Connection::pump() {
+void Connection::run() {
   scheduled_ = false;
   if (finished_) return;
   take_early_input();
@@ -94,7 +95,7 @@ void Connection::pump() {
   end_if_done();
 }
 
-void Connection::resume() {
+void Connection::resources_freed() {
   waiting_for_resources_ = false;
   // Tries at once: to wait for the socket, which is readable, would go round in circles as long as
   // there is no buffer.
@@ -102,13 +103,13 @@ void Connection::resume() {
     blocked_ = false;
     receive_while_possible();
   }
-  pump();
+  run();
   if (!waiting_for_resources_) progressed_ = true;
 }
 
 void Connection::take_early_input() noexcept {
   if (early_input_.empty()) return;
-  if (!received_.make_room(worker_.buffers(), data_held_)) {
+  if (!received_.make_room(host_.buffers(), data_held_)) {
     wait_for_resources();
     return;
   }
@@ -117,8 +118,8 @@ void Connection::take_early_input() noexcept {
   std::memcpy(room.data(), early_input_.data(), std::min(room.size(), early_input_.size()));
   received_.received(early_input_.size());
   early_input_ = {};
-  worker_.read_clock();
-  received_at_ = worker_.now();
+  host_.read_clock();
+  received_at_ = host_.now();
 }
 
 bool Connection::wants_input() const noexcept {
@@ -134,7 +135,7 @@ void Connection::wait_readable() {
     self->schedule();
   };
   if (transport_->has_buffered_input()) {
-    asio::post(worker_.io_context(),
+    asio::post(host_.io_context(),
                [go_on = std::move(go_on)] { go_on(boost::system::error_code{}); });
   } else {
     transport_->wait_readable(std::move(go_on));
@@ -152,7 +153,7 @@ void Connection::wait_writable() {
 
 void Connection::receive_while_possible() noexcept {
   auto received = std::size_t{0};
-  while (wants_input() && received < worker_.bounds().receive_size_max_per_turn) {
+  while (wants_input() && received < host_.bounds().receive_size_max_per_turn) {
     const auto count = receive_once();
     if (count <= 0) return;
     received += static_cast<std::size_t>(count);
@@ -173,7 +174,7 @@ ssize_t Connection::receive_once() noexcept {
   // better place.
   const auto direct = offered;
   if (filling_ == nullptr || remaining_ == 0) {
-    if (received_.make_room(worker_.buffers(), data_held_)) {
+    if (received_.make_room(host_.buffers(), data_held_)) {
       auto room = received_.room();
       // Behind a long payload comes, as a rule, the header of the next: its payload, too, belongs
       // where it is to be written from, without a copy.
@@ -190,8 +191,8 @@ ssize_t Connection::receive_once() noexcept {
   }
   const auto received = transport_->read_some(std::span(vectors).first(count));
   if (received > 0) {
-    worker_.read_clock();
-    received_at_ = worker_.now();
+    host_.read_clock();
+    received_at_ = host_.now();
     const auto size = static_cast<std::size_t>(received);
     progressed_ = true;
     filled_ += std::min(size, direct);
@@ -207,12 +208,12 @@ ssize_t Connection::receive_once() noexcept {
 
 void Connection::send_replies() noexcept {
   while (!replies_.empty() && !broken_ && !waiting_writable_) {
-    const auto vectors = replies_.gather(worker_.gather_buffer());
+    const auto vectors = replies_.gather(host_.gather_buffer());
     auto offered = std::size_t{0};
     for (const auto& vector : vectors) offered += vector.iov_len;
     const auto sent = transport_->write_some(vectors);
     if (sent < 0 && sent != -EAGAIN) return abandon(std::strerror(static_cast<int>(-sent)));
-    worker_.read_clock();
+    host_.read_clock();
     if (sent > 0) {
       progressed_ = true;
       replies_.consume(static_cast<std::size_t>(sent), [this](Request& request) {
@@ -228,7 +229,7 @@ void Connection::complete(Request& piece, std::int64_t result) noexcept {
   auto& whole = *piece.whole;
   --ios_in_flight_;
   --whole.pieces_in_flight;
-  whole.completed_at = worker_.now();
+  whole.completed_at = host_.now();
   if (result < 0) note_error(whole, result);
   if (broken_) {
     if (&piece != &whole) give_back(piece);
@@ -298,19 +299,19 @@ void Connection::abandon(std::string_view reason) noexcept {
 }
 
 void Connection::end_if_done() noexcept {
-  if (spent() && !std::exchange(spent_told_, true)) worker_.note_spent();
+  if (spent() && !std::exchange(spent_told_, true)) host_.note_spent();
   if (slots_held_ > 0 || ios_in_flight_ > 0 || !input_is_over()) return;
   finished_ = true;
   if (limit_wait_ != nullptr) limit_wait_->cancel();  // its handler would keep it for as long
-  if (broken_) return worker_.remove(*this, nullptr);
+  if (broken_) return host_.remove(*this, nullptr);
   log::connection(log_fields(), "{}: detached from \"{}\"", transport_->peer(), target_->name());
   transport_->cancel_waits();
-  worker_.remove(*this, std::move(transport_));
+  host_.remove(*this, std::move(transport_));
 }
 
 void Connection::wait_for_resources() noexcept {
   blocked_ = true;
-  if (!std::exchange(waiting_for_resources_, true)) worker_.wait_for_resources(*this);
+  if (!std::exchange(waiting_for_resources_, true)) host_.wait_for_resources(*this);
 }
 
 }  // namespace server

@@ -26,18 +26,18 @@
 
 namespace server {
 
-class Worker;
+class ConnectionHost;
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Worker& worker, std::unique_ptr<Transport> transport, Handshake handshake);
+  Connection(ConnectionHost& host, std::unique_ptr<Transport> transport, Handshake handshake);
 
   // Begins to serve requests.
   void start();
-  // Goes on with what was held up, sends replies, and ends the connection when it is time to.
-  void pump();
-  // Resources may be free again.
-  void resume();
+  // Its turn, after schedule(): parses, sends replies, and ends the connection when it is time to.
+  void run();
+  // Its turn, after wait_for_resources(): slots or buffers may be free.
+  void resources_freed();
   // One of its operations has completed, with `length` or -errno.
   void complete(Request& piece, std::int64_t result) noexcept;
 
@@ -46,10 +46,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Drops everything but what the kernel still works on; ends when that is done.
   void abandon(std::string_view reason) noexcept;
 
-  // Its export is no longer held.
-  void go_on() noexcept;
-  // The limits have changed.
-  void charge_anew() noexcept;
+  // Its export's queue is no longer held.
+  void queue_released() noexcept;
+  // The limits of its export have changed.
+  void limits_changed() noexcept;
 
   std::uint64_t export_size() const noexcept { return rules_.export_size; }  // bytes
   const Export& target() const noexcept { return *target_; }
@@ -60,7 +60,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::uint64_t id() const noexcept { return arrival_; }  // unique while the process lives
   // Its handshake was over first; an order over all workers. Any thread.
   bool precedes(const Connection& other) const noexcept { return arrival_ < other.arrival_; }
-  // For Worker::relieve_starvation(): looks at the time since the last forget_progress().
+  // For the watch over starvation: looks at the time since the last forget_progress().
   void forget_progress() noexcept { progressed_ = false; }
   // It waits for a client that has neither sent nor read anything.
   bool stalled() const noexcept;
@@ -147,7 +147,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void note_error(Request& whole, std::int64_t result) noexcept;
   proto::ReplyTo reply_to(const Request& whole) const noexcept;
 
-  Worker& worker_;
+  ConnectionHost& host_;
   const std::uint64_t arrival_;
   std::unique_ptr<Transport> transport_;
   const std::shared_ptr<Export> target_;

@@ -6,7 +6,7 @@
 #include "server/base/log.h"
 #include "server/export/export.h"
 #include "server/serving/connection.h"
-#include "server/serving/worker.h"
+#include "server/serving/connection_host.h"
 
 namespace server {
 namespace {
@@ -20,13 +20,13 @@ double milliseconds(std::chrono::nanoseconds duration) noexcept {
 // The last byte of its reply has been sent.
 void Connection::take_account(Request& whole) noexcept {
   auto& metrics = queue_.metrics.of(whole.header.command);
-  const auto now = worker_.now();
+  const auto now = host_.now();
   metrics.queue.add(whole.submitted - whole.received);
   metrics.device.add(whole.completed_at - whole.submitted);
   metrics.send.add(now - whole.completed_at);
   ++requests_answered_;
   latency_sum_ += now - whole.received;
-  if (now - whole.received >= worker_.bounds().slow_request) log_slow(whole);
+  if (now - whole.received >= host_.bounds().slow_request) log_slow(whole);
   if (whole.error != proto::Error::none) return metrics.add_error(whole.error);
   metrics.bytes.add(whole.header.length);
   if (whole.header.command == proto::Command::read) bytes_read_ += whole.header.length;
@@ -39,12 +39,12 @@ void Connection::log_slow(const Request& whole) const noexcept {
   auto fields = log_fields(whole);
   fields.request->queue = whole.submitted - whole.received;
   fields.request->device = whole.completed_at - whole.submitted;
-  fields.request->send = worker_.now() - whole.completed_at;
+  fields.request->send = host_.now() - whole.completed_at;
   log::warn(fields,
             "{}: slow: {} of {} bytes at {} of \"{}\" took {:.1f} ms: queue {:.1f}, device {:.1f}, "
             "send {:.1f}{}",
             fields.client, fields.request->command, whole.header.length, whole.header.offset,
-            target_->name(), milliseconds(worker_.now() - whole.received),
+            target_->name(), milliseconds(host_.now() - whole.received),
             milliseconds(*fields.request->queue), milliseconds(*fields.request->device),
             milliseconds(*fields.request->send), log::silenced_text(*silenced));
 }
@@ -60,7 +60,7 @@ void Connection::report_slow(Request& whole) const noexcept {
             "{}: slow, and not done: {} of {} bytes at {} of \"{}\" is under way for {:.1f} ms, "
             "now in {}{}",
             fields.client, fields.request->command, whole.header.length, whole.header.offset,
-            target_->name(), milliseconds(worker_.now() - whole.received), fields.request->stage,
+            target_->name(), milliseconds(host_.now() - whole.received), fields.request->stage,
             log::silenced_text(*silenced));
 }
 

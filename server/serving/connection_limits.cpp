@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "server/serving/connection.h"
-#include "server/serving/worker.h"
+#include "server/serving/connection_host.h"
 
 namespace server {
 
@@ -55,7 +55,7 @@ Clock::time_point Connection::charge(const proto::RequestHeader& header) noexcep
 
 void Connection::wait_for_limit() {
   if (std::exchange(waiting_for_limit_, true)) return;
-  if (limit_wait_ == nullptr) limit_wait_ = std::make_unique<Timer>(worker_.io_context());
+  if (limit_wait_ == nullptr) limit_wait_ = std::make_unique<Timer>(host_.io_context());
   limit_wait_->expires_at(admitted_at_);
   limit_wait_->async_wait([self = shared_from_this()](const boost::system::error_code&) {
     self->waiting_for_limit_ = false;
@@ -63,12 +63,12 @@ void Connection::wait_for_limit() {
   });
 }
 
-void Connection::go_on() noexcept {
+void Connection::queue_released() noexcept {
   // One that has not been started waits for something else.
   if (started_) schedule();
 }
 
-void Connection::charge_anew() noexcept {
+void Connection::limits_changed() noexcept {
   charged_ = false;
   if (limit_wait_ != nullptr) limit_wait_->cancel();
 }

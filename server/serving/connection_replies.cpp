@@ -7,8 +7,8 @@
 #include "server/base/log.h"
 #include "server/export/export.h"
 #include "server/serving/connection.h"
+#include "server/serving/connection_host.h"
 #include "server/serving/status_buffer.h"
-#include "server/serving/worker.h"
 #include "server/serving/zero_edges.h"
 
 namespace server {

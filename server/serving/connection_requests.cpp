@@ -7,8 +7,8 @@
 
 #include "server/base/log.h"
 #include "server/serving/connection.h"
+#include "server/serving/connection_host.h"
 #include "server/serving/status_buffer.h"
-#include "server/serving/worker.h"
 
 namespace server {
 namespace {
@@ -195,12 +195,12 @@ Request* Connection::take_piece(engine::Operation operation, bool undivided) noe
   // A payload comes at the client's pace. The less is free, the smaller its buffers are, so that
   // even many clients that stop in the middle leave room for others.
   const auto most = operation == engine::Operation::write
-                        ? std::max(unit, std::bit_floor(worker_.buffers().free() / 16))
+                        ? std::max(unit, std::bit_floor(host_.buffers().free() / 16))
                         : engine::buffer_size_max;
   const auto wanted = static_cast<std::size_t>(
       std::min<std::uint64_t>(whole_size, std::min(most, engine::buffer_size_max)));
   const auto least = undivided ? wanted : std::min(wanted, unit);
-  auto data = worker_.buffers().take(wanted, least, data_held_);
+  auto data = host_.buffers().take(wanted, least, data_held_);
   if (!data) {
     wait_for_resources();
     return nullptr;
@@ -249,9 +249,8 @@ bool Connection::begin_block_status() noexcept {
     refuse(whole, proto::Error::invalid, "BLOCK_STATUS of no bytes has no answer");
     return true;
   }
-  whole.data =
-      worker_.buffers().take(whole.one_extent ? status_buffer_size_one : status_buffer_size,
-                             status_buffer_size_one, data_held_);
+  whole.data = host_.buffers().take(whole.one_extent ? status_buffer_size_one : status_buffer_size,
+                                    status_buffer_size_one, data_held_);
   if (!whole.data) {
     wait_for_resources();
     return false;
@@ -276,8 +275,8 @@ bool Connection::submit_whole(Request& whole, engine::Operation operation) noexc
 void Connection::submit(Request& piece) noexcept {
   ++ios_in_flight_;
   ++piece.whole->pieces_in_flight;
-  piece.whole->submitted = worker_.now();
-  worker_.submit(queue_, piece);
+  piece.whole->submitted = host_.now();
+  host_.submit(queue_, piece);
 }
 
 bool Connection::discard(std::uint64_t length) noexcept {
@@ -296,11 +295,11 @@ bool Connection::discard_payload() noexcept {
 }
 
 Request* Connection::take_slot() noexcept {
-  if (slots_held_ >= worker_.bounds().requests_max_per_connection) {
-    blocked_ = true;  // until replies of its own have been sent, which pumps it
+  if (slots_held_ >= host_.bounds().requests_max_per_connection) {
+    blocked_ = true;  // until replies of its own have been sent, which schedules it
     return nullptr;
   }
-  auto* const slot = worker_.requests().take(*this, slots_held_);
+  auto* const slot = host_.requests().take(*this, slots_held_);
   if (slot == nullptr) {
     wait_for_resources();
     return nullptr;
@@ -316,7 +315,7 @@ void Connection::give_back(Request& request) noexcept {
   }
   --slots_held_;
   data_held_ -= request.data.size();
-  worker_.requests().give_back(request);
+  host_.requests().give_back(request);
 }
 
 void Connection::give_back_if_over(Request& whole) noexcept {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "server/base/log.h"
+#include "server/serving/connection.h"
 
 namespace server {
 namespace {
@@ -19,20 +20,16 @@ constexpr auto rounds_max = 8;
 
 Worker::Worker(const Bounds& bounds, std::shared_ptr<const ExportTable> exports, Workers& workers,
                std::shared_ptr<const TlsContext> tls)
-    : bounds_(bounds),
+    : ConnectionHost(bounds),
       exports_(std::move(exports)),
       tls_(std::move(tls)),
       workers_(workers),
       index_(workers.size()),
-      buffers_(bounds.memory_per_worker, bounds.memory_resident),
-      requests_(std::max<std::size_t>(1024, bounds.memory_per_worker / engine::buffer_size_min),
-                bounds.memory_resident),
-      io_context_(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO),
-      work_(asio::make_work_guard(io_context_)),
-      spent_(io_context_, Timer::time_point::max()),
-      rest_(io_context_, Timer::time_point::max()),
-      stall_watch_(io_context_),
-      slow_watch_(io_context_),
+      work_(asio::make_work_guard(io_context())),
+      spent_(io_context(), Timer::time_point::max()),
+      rest_(io_context(), Timer::time_point::max()),
+      stall_watch_(io_context()),
+      slow_watch_(io_context()),
       watching_for_slow_(bounds.slow_request == std::chrono::nanoseconds::max()) {}
 
 Worker::~Worker() {
@@ -41,9 +38,9 @@ Worker::~Worker() {
 }
 
 void Worker::add_export(const std::shared_ptr<Export>& target) {
-  auto queue = make_queue(target, bounds_.queue_depth);
+  auto queue = make_queue(target, bounds().queue_depth);
   queues_.emplace(target.get(),
-                  std::make_unique<ExportQueue>(io_context_, std::move(queue), index_));
+                  std::make_unique<ExportQueue>(io_context(), std::move(queue), index_));
 }
 
 void Worker::start() {
@@ -55,7 +52,7 @@ void Worker::start() {
 }
 
 void Worker::stop() {
-  asio::post(io_context_, [this] { stopping_ = true; });
+  asio::post(io_context(), [this] { stopping_ = true; });
 }
 
 void Worker::join() {
@@ -76,23 +73,23 @@ void Worker::run_turn() {
   run_first();
   // What else is ready shares the submission and the replies. One client's requests come together
   // as it is, and to ask for more costs a system call.
-  if (connections_.size() != 1) io_context_.poll();
+  if (connections_.size() != 1) io_context().poll();
   settle();
   bury();
-  if (!watching_for_slow_ && requests_.taken() > 0) watch_for_slow_requests();
+  if (!watching_for_slow_ && requests().taken() > 0) watch_for_slow_requests();
   metrics_.turns.add(1);
-  metrics_.memory_in_use.set(buffers_.in_use());
+  metrics_.memory_in_use.set(buffers().in_use());
 }
 
 void Worker::run_first() {
   // Who waits for each reply asks again sooner than this thread would fall asleep and wake up.
-  if (bounds_.busy_poll.count() > 0 && !connections_.empty()) {
-    const auto until = Timer::clock_type::now() + bounds_.busy_poll;
+  if (bounds().busy_poll.count() > 0 && !connections_.empty()) {
+    const auto until = Timer::clock_type::now() + bounds().busy_poll;
     do {
-      if (io_context_.poll_one() > 0) return;
+      if (io_context().poll_one() > 0) return;
     } while (Timer::clock_type::now() < until);
   }
-  io_context_.run_one();
+  io_context().run_one();
 }
 
 void Worker::settle() {
@@ -102,7 +99,7 @@ void Worker::settle() {
     busy = pump_connections() || busy;
   }
   wait_for_completions();
-  if (busy) asio::post(io_context_, [] {});
+  if (busy) asio::post(io_context(), [] {});
 }
 
 bool Worker::run_queues() noexcept {
@@ -124,23 +121,23 @@ bool Worker::run_queues() noexcept {
 }
 
 void Worker::flush(ExportQueue& entry) noexcept {
-  const auto begin = now_;
+  const auto begin = now();
   entry.queue->flush();
   read_clock();
-  entry.metrics.submit.add(now_ - begin);
+  entry.metrics.submit.add(now() - begin);
 }
 
 bool Worker::pump_connections() {
   scheduled_now_.clear();
   scheduled_now_.swap(scheduled_);
-  for (auto* const connection : scheduled_now_) connection->pump();
+  for (auto* const connection : scheduled_now_) connection->run();
   if (scheduled_now_.empty() || waiting_for_resources_.empty()) return !scheduled_now_.empty();
   // Replies have gone, so slots and buffers may be free. Those that still get none wait again, in
   // the same order.
   scheduled_now_.clear();
   scheduled_now_.swap(waiting_for_resources_);
   read_clock();
-  for (auto* const connection : scheduled_now_) connection->resume();
+  for (auto* const connection : scheduled_now_) connection->resources_freed();
   return true;
 }
 
@@ -175,7 +172,7 @@ void Worker::wait_for_resources(Connection& connection) {
 void Worker::watch_for_stalls() {
   watching_for_stalls_ = true;
   for (const auto& connection : connections_) connection->forget_progress();
-  stall_watch_.expires_after(bounds_.stall_deadline);
+  stall_watch_.expires_after(bounds().stall_deadline);
   stall_watch_.async_wait([this](const boost::system::error_code& cancelled) {
     if (cancelled) return;
     relieve_starvation();
@@ -195,28 +192,29 @@ void Worker::relieve_starvation() {
 
 void Worker::serve(engine::FileDescriptor socket, ClientIdentity client) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
-  asio::post(io_context_, [this, socket = std::move(socket), client = std::move(client)]() mutable {
-    arrive(std::make_unique<SocketTransport>(io_context_, std::move(socket), std::move(client)));
+  asio::post(io_context(), [this, socket = std::move(socket),
+                            client = std::move(client)]() mutable {
+    arrive(std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)));
   });
 }
 
 void Worker::serve(engine::FileDescriptor input, engine::FileDescriptor output,
                    ClientIdentity client) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
-  asio::post(io_context_, [this, input = std::move(input), output = std::move(output),
-                           client = std::move(client)]() mutable {
-    arrive(std::make_unique<SocketTransport>(io_context_, std::move(input), std::move(output),
+  asio::post(io_context(), [this, input = std::move(input), output = std::move(output),
+                            client = std::move(client)]() mutable {
+    arrive(std::make_unique<SocketTransport>(io_context(), std::move(input), std::move(output),
                                              std::move(client)));
   });
 }
 
 void Worker::serve(engine::FileDescriptor socket, ClientIdentity client, Handshake handshake) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
-  asio::post(io_context_, [this, socket = std::move(socket), client = std::move(client),
-                           handshake = std::move(handshake)]() mutable {
+  asio::post(io_context(), [this, socket = std::move(socket), client = std::move(client),
+                            handshake = std::move(handshake)]() mutable {
     if (draining_) return count_departure();
     metrics_.connections_served.add(1);
-    admit(std::make_unique<SocketTransport>(io_context_, std::move(socket), std::move(client)),
+    admit(std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)),
           std::move(handshake));
   });
 }
@@ -225,14 +223,14 @@ void Worker::arrive(std::unique_ptr<Transport> transport) {
   if (draining_) return count_departure();
   metrics_.connections_served.add(1);
   log::debug({.client = transport->peer()}, "{}: connected", transport->peer());
-  auto visitor = receive_visitor(std::move(transport), bounds_.handshake_deadline);
+  auto visitor = receive_visitor(std::move(transport), bounds().handshake_deadline);
   limit_visitors();
-  asio::co_spawn(io_context_, attend(std::move(visitor)), asio::detached);
+  asio::co_spawn(io_context(), attend(std::move(visitor)), asio::detached);
 }
 
 std::shared_ptr<Worker::Visitor> Worker::receive_visitor(std::unique_ptr<Transport> transport,
                                                          std::chrono::seconds deadline) {
-  auto visitor = std::make_shared<Visitor>(std::move(transport), Timer(io_context_, deadline));
+  auto visitor = std::make_shared<Visitor>(std::move(transport), Timer(io_context(), deadline));
   visitors_.push_back(visitor);
   visitor->deadline.async_wait([visitor](const boost::system::error_code& cancelled) {
     if (cancelled || !visitor->transport) return;
@@ -244,7 +242,7 @@ std::shared_ptr<Worker::Visitor> Worker::receive_visitor(std::unique_ptr<Transpo
 }
 
 void Worker::limit_visitors() {
-  if (visitors_.size() <= bounds_.handshakes_max_per_worker) return;
+  if (visitors_.size() <= bounds().handshakes_max_per_worker) return;
   // Slow or silent clients must not keep others out: the one that has had the most time goes.
   const auto oldest = visitors_.front();
   visitors_.erase(visitors_.begin());  // now: the next one may come before this one has gone
@@ -280,7 +278,7 @@ void Worker::count_departure() {
 Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
   auto credentials = tls_ ? tls_->credentials() : nullptr;
   auto handshake =
-      co_await shake_hands(visitor->transport, exports_, bounds_, std::move(credentials));
+      co_await shake_hands(visitor->transport, exports_, bounds(), std::move(credentials));
   visitor->deadline.cancel();
   leave(*visitor);
   if (!handshake || draining_ || !offers(*handshake)) {
@@ -297,16 +295,16 @@ void Worker::admit(std::unique_ptr<Transport> transport, Handshake handshake) {
   auto connection = std::make_shared<Connection>(*this, std::move(transport), std::move(handshake));
   connections_.push_back(connection);
   count_begin(*connection);
-  asio::co_spawn(io_context_, begin_transmission(std::move(connection)), asio::detached);
+  asio::co_spawn(io_context(), begin_transmission(std::move(connection)), asio::detached);
 }
 
 Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connection) {
   // A client that lost its connection may have left writes in the old one. They must not land after
   // what it writes now, so whatever a dead client still has under way comes first.
-  const auto until = Timer::clock_type::now() + bounds_.fence_deadline;
+  const auto until = Timer::clock_type::now() + bounds().fence_deadline;
   for (const auto& worker : workers_) {
     auto waiting = worker->wait_for_dead_predecessors(connection, until);
-    co_await asio::co_spawn(worker->io_context_, std::move(waiting), awaiting);
+    co_await asio::co_spawn(worker->io_context(), std::move(waiting), awaiting);
   }
   connection->start();
 }
@@ -324,7 +322,7 @@ Awaitable<void> Worker::wait_for_dead_predecessors(std::shared_ptr<const Connect
       dead.push_back(connection);
   }
   if (dead.empty()) co_return;
-  auto deadline = Timer(io_context_, until);
+  auto deadline = Timer(io_context(), until);
   deadline.async_wait([dead](const boost::system::error_code& cancelled) {
     if (cancelled) return;
     // Those that only have replies to deliver hold nobody up.
@@ -344,8 +342,8 @@ void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport
   std::erase(scheduled_, &connection);
   std::erase(waiting_for_resources_, &connection);
   if (transport == nullptr) return count_departure();
-  asio::co_spawn(io_context_,
-                 see_off(receive_visitor(std::move(transport), bounds_.linger_deadline)),
+  asio::co_spawn(io_context(),
+                 see_off(receive_visitor(std::move(transport), bounds().linger_deadline)),
                  asio::detached);
 }
 

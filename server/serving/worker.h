@@ -15,9 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/buffer_pool.h"
 #include "engine/file_descriptor.h"
-#include "engine/io_queue.h"
 #include "server/base/asio.h"
 #include "server/base/metrics.h"
 #include "server/config/bounds.h"
@@ -25,13 +23,12 @@
 #include "server/export/export_queue.h"
 #include "server/net/tls_credentials.h"
 #include "server/net/transport.h"
-#include "server/serving/connection.h"
+#include "server/serving/connection_host.h"
 #include "server/serving/handshake.h"
-#include "server/serving/reply_queue.h"
-#include "server/serving/request.h"
 
 namespace server {
 
+class Connection;
 class Worker;
 
 // Those who serve together: a new connection has to know of dead ones on any worker.
@@ -44,7 +41,7 @@ enum class Departure : std::uint8_t {
   now,    // they end at once
 };
 
-class Worker {
+class Worker final : public ConnectionHost {
  public:
   // `workers` holds all workers; this one becomes the next of them before the server starts.
   // `exports` must have been added by add_export() before connections come. `tls`: nullptr where
@@ -52,8 +49,6 @@ class Worker {
   Worker(const Bounds& bounds, std::shared_ptr<const ExportTable> exports, Workers& workers,
          std::shared_ptr<const TlsContext> tls = nullptr);
   ~Worker();
-  Worker(const Worker&) = delete;
-  Worker& operator=(const Worker&) = delete;
 
   // Before start(). Throws what BlockDevice::make_queue() throws.
   void add_export(const std::shared_ptr<Export>& target);
@@ -114,7 +109,6 @@ class Worker {
     return connection_count_.load(std::memory_order_relaxed);
   }
 
-  asio::io_context& io_context() noexcept { return io_context_; }
   const WorkerMetrics& metrics() const noexcept { return metrics_; }
   std::size_t index() const noexcept { return index_; }  // among those who serve together
   // On this worker's thread.
@@ -122,25 +116,13 @@ class Worker {
     return connections_;
   }
 
-  // What follows is for this worker's connections.
-  const Bounds& bounds() const noexcept { return bounds_; }
-  // The time when the latest batch was received, submitted, completed or sent.
-  Clock::time_point now() const noexcept { return now_; }
-  void read_clock() noexcept { now_ = Clock::now(); }
-  engine::BufferPool& buffers() noexcept { return buffers_; }
-  RequestPool& requests() noexcept { return requests_; }
-  GatherBuffer& gather_buffer() noexcept { return gather_buffer_; }
-  ExportQueue& queue_of(const Export& target) { return *queues_.at(&target); }
-  void submit(ExportQueue& queue, engine::Io& io) noexcept;
-  // The connection is pumped before the turn ends.
-  void schedule(Connection& connection);
-  // The connection is pumped when slots or buffers may have become free.
-  void wait_for_resources(Connection& connection);
-  // A connection can change nothing any more: somebody may wait for that.
-  void note_spent() { spent_.cancel(); }
-  // Nothing of it is in flight any more; it is destroyed when the turn ends. A transport is closed
-  // gently, so that the last replies arrive.
-  void remove(Connection& connection, std::unique_ptr<Transport> transport);
+  // As ConnectionHost.
+  ExportQueue& queue_of(const Export& target) override { return *queues_.at(&target); }
+  void submit(ExportQueue& queue, engine::Io& io) noexcept override;
+  void schedule(Connection& connection) override;
+  void wait_for_resources(Connection& connection) override;
+  void note_spent() override { spent_.cancel(); }
+  void remove(Connection& connection, std::unique_ptr<Transport> transport) override;
 
  private:
   // A client outside the transmission phase: it has not chosen an export yet, or it is being closed
@@ -183,18 +165,11 @@ class Worker {
   ExportQueue* find_queue(const Export& target) const noexcept;
   void release_retired();
 
-  const Bounds bounds_;
   std::shared_ptr<const ExportTable> exports_;
   const std::shared_ptr<const TlsContext> tls_;
   Workers& workers_;
   const std::size_t index_;
 
-  // The pools outlive the io_context, whose pending handlers may hold connections.
-  engine::BufferPool buffers_;
-  RequestPool requests_;
-  GatherBuffer gather_buffer_;
-
-  asio::io_context io_context_;
   asio::executor_work_guard<Executor> work_;
   std::map<const Export*, std::unique_ptr<ExportQueue>> queues_;
   std::vector<ExportQueue*> active_queues_;
@@ -216,7 +191,6 @@ class Worker {
   bool watching_for_slow_;  // or there is nothing to watch for
   std::atomic<std::size_t> connection_count_{0};
   WorkerMetrics metrics_;
-  Clock::time_point now_ = Clock::now();
   bool draining_ = false;
   bool stopping_ = false;
   std::thread thread_;

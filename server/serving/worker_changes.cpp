@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/base/log.h"
+#include "server/serving/connection.h"
 #include "server/serving/worker.h"
 
 namespace server {
@@ -28,7 +29,7 @@ void Worker::retire(const std::vector<std::shared_ptr<Export>>& leaving, Departu
 void Worker::adopt(std::shared_ptr<const ExportTable> exports, std::vector<LooseQueue> queues) {
   for (auto& queue : queues) {
     const auto* const target = queue.target.get();
-    queues_.emplace(target, std::make_unique<ExportQueue>(io_context_, std::move(queue), index_));
+    queues_.emplace(target, std::make_unique<ExportQueue>(io_context(), std::move(queue), index_));
   }
   exports_ = std::move(exports);
 }
@@ -81,7 +82,7 @@ bool Worker::is_at_rest(const std::vector<std::shared_ptr<Export>>& group) {
 
 Awaitable<bool> Worker::wait_for_rest(std::vector<std::shared_ptr<Export>> group,
                                       Clock::time_point deadline) {
-  auto timer = Timer(io_context_, deadline);
+  auto timer = Timer(io_context(), deadline);
   timer.async_wait([this](const boost::system::error_code&) { rest_.cancel(); });
   auto at_rest = is_at_rest(group);
   while (!at_rest && Clock::now() < deadline) {
@@ -97,7 +98,7 @@ void Worker::exchange(LooseQueue& loose) {
   queue->wakeup.release();
   std::swap(queue->device, loose.device);
   std::swap(queue->queue, loose.queue);
-  queue->wakeup = Descriptor(io_context_, queue->queue->wakeup_fd());
+  queue->wakeup = Descriptor(io_context(), queue->queue->wakeup_fd());
   const auto connections = connections_;
   for (const auto& connection : connections)
     if (&connection->queue() == queue && connection->export_size() > queue->device->size())
@@ -118,7 +119,7 @@ void Worker::let_go(const Export& target) {
     }
   }
   for (const auto& connection : connections_)
-    if (&connection->queue() == queue) connection->go_on();
+    if (&connection->queue() == queue) connection->queue_released();
 }
 
 std::size_t Worker::end_connections(const std::function<bool(const Connection&)>& chosen,
@@ -134,14 +135,14 @@ std::size_t Worker::end_connections(const std::function<bool(const Connection&)>
 
 void Worker::charge_anew(const Export& target) {
   for (const auto& connection : connections_)
-    if (&connection->target().limiter() == &target.limiter()) connection->charge_anew();
+    if (&connection->target().limiter() == &target.limiter()) connection->limits_changed();
 }
 
 void Worker::end(const std::vector<std::shared_ptr<Connection>>& connections) {
   if (connections.empty()) return;
   for (const auto& connection : connections) connection->end_input();
   auto remaining = std::vector<std::weak_ptr<Connection>>(connections.begin(), connections.end());
-  auto deadline = std::make_shared<Timer>(io_context_, bounds_.drain_deadline);
+  auto deadline = std::make_shared<Timer>(io_context(), bounds().drain_deadline);
   deadline->async_wait(
       [deadline, remaining = std::move(remaining)](const boost::system::error_code& cancelled) {
         if (cancelled) return;
@@ -152,7 +153,7 @@ void Worker::end(const std::vector<std::shared_ptr<Connection>>& connections) {
 }
 
 void Worker::drain() {
-  asio::post(io_context_, [this] {
+  asio::post(io_context(), [this] {
     draining_ = true;
     for (const auto& visitor : visitors_) visitor->transport->close();
     const auto connections = connections_;  // end_input() may remove some

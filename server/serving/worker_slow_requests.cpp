@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "server/serving/connection.h"
 #include "server/serving/worker.h"
 
 namespace server {
@@ -21,7 +22,7 @@ constexpr auto pause_max = 1s;
 void Worker::watch_for_slow_requests() {
   watching_for_slow_ = true;
   slow_watch_.expires_after(std::clamp<std::chrono::nanoseconds>(
-      bounds_.slow_request / looks_per_threshold, pause_min, pause_max));
+      bounds().slow_request / looks_per_threshold, pause_min, pause_max));
   slow_watch_.async_wait([this](const boost::system::error_code& cancelled) {
     if (cancelled) return;
     watching_for_slow_ = false;  // goes on at the end of this turn, if anything is under way
@@ -32,8 +33,8 @@ void Worker::watch_for_slow_requests() {
 void Worker::report_slow_requests() {
   read_clock();
   for (const auto& [target, queue] : queues_) queue->slow_count = 0;
-  requests_.for_each_taken([this](Request& request) {
-    if (request.whole == &request && now_ - request.received >= bounds_.slow_request)
+  requests().for_each_taken([this](Request& request) {
+    if (request.whole == &request && now() - request.received >= bounds().slow_request)
       request.connection->report_slow(request);
   });
   // Two that count in one place are an export and what has taken its name.
