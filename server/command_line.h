@@ -10,7 +10,7 @@
 
 #include "server/attach/attach_command.h"
 #include "server/config/config.h"
-#include "server/control/ctl_command_line.h"
+#include "server/control/client/ctl_command_line.h"
 
 namespace server {
 

@@ -14,7 +14,7 @@
 #include "server/base/log.h"
 #include "server/command_line.h"
 #include "server/config/import_config.h"
-#include "server/control/ctl.h"
+#include "server/control/client/ctl.h"
 #include "server/process/sandbox.h"
 #include "server/server.h"
 

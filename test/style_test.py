@@ -48,6 +48,7 @@ ROOMS = {
         *CONFIG,
     ),
     "server/control": ("server/live", "server/watch", "server/serving", "server/config", *CONFIG),
+    "server/control/client": ("server/config", *BASE),
 }
 ROOMS["server"] = tuple(room for room in ROOMS if room.startswith("server/"))
 FILE_LINES_MAX = 500

@@ -1,4 +1,4 @@
-#include "server/control/ctl_client.h"
+#include "server/control/client/ctl_client.h"
 
 #include <fmt/format.h>
 #include <sys/socket.h>

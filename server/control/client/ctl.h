@@ -1,7 +1,7 @@
 // `loopnbd ctl`: asks a running server through its control socket and prints the answer.
 #pragma once
 
-#include "server/control/ctl_command_line.h"
+#include "server/control/client/ctl_command_line.h"
 
 namespace server {
 

@@ -1,4 +1,4 @@
-#include "server/control/ctl_top.h"
+#include "server/control/client/ctl_top.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include <iostream>
 #include <thread>
 
-#include "server/control/ctl_text.h"
+#include "server/control/client/ctl_text.h"
 
 namespace server {
 namespace {

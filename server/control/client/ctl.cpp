@@ -1,4 +1,4 @@
-#include "server/control/ctl.h"
+#include "server/control/client/ctl.h"
 
 #include <fmt/format.h>
 
@@ -8,9 +8,9 @@
 #include <stdexcept>
 #include <utility>
 
-#include "server/control/ctl_client.h"
-#include "server/control/ctl_text.h"
-#include "server/control/ctl_top.h"
+#include "server/control/client/ctl_client.h"
+#include "server/control/client/ctl_text.h"
+#include "server/control/client/ctl_top.h"
 
 namespace server {
 namespace {

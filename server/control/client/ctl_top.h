@@ -4,7 +4,7 @@
 #include <boost/json/object.hpp>
 #include <functional>
 
-#include "server/control/ctl_command_line.h"
+#include "server/control/client/ctl_command_line.h"
 
 namespace server {
 

@@ -1,4 +1,4 @@
-#include "server/control/ctl_text.h"
+#include "server/control/client/ctl_text.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "server/control/ctl_command_line.h"
+#include "server/control/client/ctl_command_line.h"
 
 #include <fmt/format.h>
 
