@@ -101,7 +101,7 @@ void Negotiation::take_piece(Output& output) {
     case State::client_flags:
       return take_client_flags();
     case State::option_header:
-      return take_option_header();
+      return take_option_header(output);
     default:
       return answer_option(output);
   }
@@ -120,7 +120,7 @@ void Negotiation::take_client_flags() {
   expect_piece(State::option_header, sizeof(WireOption), true);
 }
 
-void Negotiation::take_option_header() {
+void Negotiation::take_option_header(Output& output) {
   const auto header = load<WireOption>(piece_);
   if (header.magic.value() != option_magic) return close("wrong option magic");
   option_ = static_cast<Option>(header.option.value());
@@ -132,7 +132,16 @@ void Negotiation::take_option_header() {
   // Whatever comes of it, a SET_META_CONTEXT ends the earlier selection.
   if (option_ == Option::set_meta_context) allocation_selected_ = false;
   const bool kept = carries_data(option_) && option_length_ <= option_length_max;
+  if (!kept) skipped_length_ += option_length_;
+  if (skipped_length_ > skipped_length_max) {
+    refuse(OptionReply::error_too_big, "the server does not read that much of options", output);
+    return close("more option data than the server skips");
+  }
   expect_piece(State::option_data, option_length_, kept);
+}
+
+std::size_t Negotiation::skippable() const noexcept {
+  return state_ == State::option_data && !piece_kept_ ? piece_missing_ : 0;
 }
 
 void Negotiation::answer_option(Output& output) {

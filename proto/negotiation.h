@@ -4,8 +4,9 @@
 //
 // Bounds: an option's data is kept up to option_length_max; longer data is skipped without being
 // stored and the option is answered with an error (ERR_UNSUP for unknown options, ERR_TOO_BIG
-// otherwise). The answers to one call of receive() are bounded by the options in its input, each at
-// most a LIST: feed a few KiB at a time and stop while answers cannot be sent.
+// otherwise), up to skipped_length_max in all. The answers to one call of receive() are bounded by
+// the options in its input, each at most a LIST: feed a few KiB at a time and stop while answers
+// cannot be sent.
 #pragma once
 
 #include <cstddef>
@@ -98,6 +99,10 @@ class Negotiation {
   // Options the client has sent so far; the caller bounds it.
   std::size_t option_count() const noexcept;
 
+  // So many bytes of input may be passed to receive() at once and cost no more than their passing:
+  // they are data of an option that is not kept.
+  std::size_t skippable() const noexcept;
+
   // Valid after `transmit`.
   const Negotiated& result() const noexcept;
 
@@ -106,6 +111,10 @@ class Negotiation {
   std::string_view reason() const noexcept;
 
   static constexpr std::size_t option_length_max = 64U << 10;  // bytes of data kept of one option
+  // Bytes of data of all options of a client together that are not kept. An option that is
+  // announced with more is answered with ERR_TOO_BIG at once, and the connection is closed: its
+  // data is not waited for.
+  static constexpr std::uint64_t skipped_length_max = 4U << 20;
 
  private:
   enum class State : std::uint8_t {
@@ -124,7 +133,7 @@ class Negotiation {
   void expect_piece(State state, std::size_t length, bool kept);
   void take_piece(Output& output);
   void take_client_flags();
-  void take_option_header();
+  void take_option_header(Output& output);
   void answer_option(Output& output);
   void answer_option_with_data(Payload payload, Output& output);
   void answer_option_without_data(Output& output);
@@ -161,6 +170,7 @@ class Negotiation {
   Option option_ = Option::abort;  // the one being received or answered
   std::uint32_t option_length_ = 0;
   std::size_t option_count_ = 0;
+  std::uint64_t skipped_length_ = 0;  // bytes
 
   bool allocation_selected_ = false;   // by the last SET_META_CONTEXT
   std::string selection_export_name_;  // as the client wrote it there

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/post.hpp>
 #include <cerrno>
 #include <utility>
 
@@ -16,8 +17,29 @@ namespace {
 // that not many of them may be answered before the client reads.
 constexpr std::size_t step_max = 64;  // bytes
 
+// Bytes that one client may send and be sent before other clients, and deadlines, have their turn:
+// a socket that is never empty would keep the thread otherwise.
+constexpr std::size_t bytes_max_per_turn = 64U << 10;
+
+// What one client has moved in the turn at hand.
+class Turn {
+ public:
+  void spend(std::size_t bytes) noexcept { bytes_ += bytes; }
+  // Others have had their turn while this client was waited for.
+  void waited() noexcept { bytes_ = 0; }
+
+  Awaitable<void> give_others_theirs() {
+    if (bytes_ < bytes_max_per_turn) co_return;
+    bytes_ = 0;
+    co_await asio::post(awaiting);
+  }
+
+ private:
+  std::size_t bytes_ = 0;
+};
+
 // False: the client is gone or the transport was closed.
-Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes) {
+Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes, Turn& turn) {
   while (!bytes.empty()) {
     const auto vector =
         iovec{.iov_base = const_cast<std::byte*>(bytes.data()),  // writev() only reads
@@ -25,9 +47,12 @@ Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes)
     const auto sent = transport.write_some(std::span(&vector, 1));
     if (sent > 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(sent));
+      turn.spend(static_cast<std::size_t>(sent));
+      co_await turn.give_others_theirs();
     } else if (sent == -EAGAIN) {
       const auto [failure] = co_await transport.wait_writable(as_result);
       if (failure) co_return false;
+      turn.waited();
     } else {
       co_return false;
     }
@@ -36,14 +61,19 @@ Awaitable<bool> send_all(Transport& transport, std::span<const std::byte> bytes)
 }
 
 // Bytes received; 0: the client is gone or the transport was closed.
-Awaitable<std::size_t> receive_some(Transport& transport, std::span<std::byte> room) {
+Awaitable<std::size_t> receive_some(Transport& transport, std::span<std::byte> room, Turn& turn) {
   for (;;) {
+    co_await turn.give_others_theirs();
     const auto vector = iovec{.iov_base = room.data(), .iov_len = room.size()};
     const auto received = transport.read_some(std::span(&vector, 1));
-    if (received > 0) co_return static_cast<std::size_t>(received);
+    if (received > 0) {
+      turn.spend(static_cast<std::size_t>(received));
+      co_return static_cast<std::size_t>(received);
+    }
     if (received != -EAGAIN) co_return 0;
     const auto [failure] = co_await transport.wait_readable(as_result);
     if (failure) co_return 0;
+    turn.waited();
   }
 }
 
@@ -86,16 +116,18 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
   auto directory = ClientDirectory(exports, transport->client());
   auto negotiation = proto::Negotiation(directory, tls ? tls->mode() : proto::TlsMode::off);
   auto output = proto::Negotiation::greeting();
+  auto turn = Turn{};
   auto input = std::array<std::byte, 4096>{};
-  auto going_on = co_await send_all(*transport, output);
+  auto going_on = co_await send_all(*transport, output, turn);
   while (going_on) {
-    const auto received = co_await receive_some(*transport, input);
+    const auto received = co_await receive_some(*transport, input, turn);
     if (received == 0) break;
     auto rest = std::span<const std::byte>(input).first(received);
     auto progress = proto::Negotiation::Progress{};
     while (going_on && !rest.empty() && progress.next == Next::receive) {
       output.clear();
-      progress = negotiation.receive(rest.first(std::min(rest.size(), step_max)), output);
+      const auto step = std::max(step_max, negotiation.skippable());
+      progress = negotiation.receive(rest.first(std::min(rest.size(), step)), output);
       rest = rest.subspan(progress.consumed);
       if (progress.next == Next::start_tls && !rest.empty()) {
         log::connection<log::Level::warn>(
@@ -105,7 +137,7 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
             transport->peer());
         co_return std::nullopt;
       }
-      going_on = co_await send_all(*transport, output);
+      going_on = co_await send_all(*transport, output, turn);
     }
     if (!going_on) break;
     if (progress.next == Next::transmit) {
@@ -135,8 +167,9 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
 Awaitable<void> linger(Transport& transport) {
   auto ignored = std::array<std::byte, 4096>{};
   transport.end_output();
+  auto turn = Turn{};
   auto received = std::size_t{1};
-  while (received > 0) received = co_await receive_some(transport, ignored);
+  while (received > 0) received = co_await receive_some(transport, ignored, turn);
 }
 
 }  // namespace server

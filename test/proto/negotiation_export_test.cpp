@@ -234,3 +234,32 @@ TEST_CASE("INFO and GO with more data than is kept are too big, in sync") {
     CHECK(client.in_sync());
   }
 }
+
+TEST_CASE("an option announced with more data than is skipped in all is answered at once") {
+  constexpr auto most = static_cast<std::uint32_t>(Negotiation::skipped_length_max);
+  for (const auto option : {Option::go, Option::list, Option::set_meta_context, Option(4711)}) {
+    for (const auto length : {most + 1, 0xffffffffU}) {
+      CAPTURE(static_cast<std::uint32_t>(option), length);
+      Client client;
+      const auto header = Builder()
+                              .u64(0x49484156454f5054)
+                              .u32(static_cast<std::uint32_t>(option))
+                              .u32(length)
+                              .get();
+      const auto replies = proto_test::take_apart(client.send(header));
+      REQUIRE(replies.size() == 1);
+      CHECK(replies[0].type == OptionReply::error_too_big);
+      CHECK(client.next == Next::close);
+    }
+  }
+}
+
+TEST_CASE("the data of all options together is skipped only so far") {
+  Client client;
+  constexpr auto half = static_cast<std::size_t>(Negotiation::skipped_length_max / 2);
+  CHECK(client.ask_type(Option(4711), Bytes(half)) == OptionReply::error_unsupported);
+  CHECK(client.ask_type(Option::list, Bytes(half)) == OptionReply::error_invalid);
+  CHECK(client.in_sync());
+  CHECK(client.ask_type(Option(4711), Bytes(1)) == OptionReply::error_too_big);
+  CHECK(client.next == Next::close);
+}

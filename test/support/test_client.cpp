@@ -136,11 +136,16 @@ void Client::greet(std::uint32_t client_flags) {
   send(flags);
 }
 
-void Client::send_option(std::uint32_t option, std::span<const std::byte> payload) {
+Bytes Client::encode_option_header(std::uint32_t option, std::size_t length) {
   auto bytes = Bytes{};
   put<std::uint64_t>(bytes, 0x49484156454f5054);
   put(bytes, option);
-  put(bytes, static_cast<std::uint32_t>(payload.size()));
+  put(bytes, static_cast<std::uint32_t>(length));
+  return bytes;
+}
+
+void Client::send_option(std::uint32_t option, std::span<const std::byte> payload) {
+  auto bytes = encode_option_header(option, payload.size());
   bytes.insert(bytes.end(), payload.begin(), payload.end());
   send(bytes);
 }

@@ -52,6 +52,7 @@ class Client {
 
   // The parts of the above, for tests of the handshake.
   void greet(std::uint32_t client_flags = 3);
+  static Bytes encode_option_header(std::uint32_t option, std::size_t length);
   void send_option(std::uint32_t option, std::span<const std::byte> payload);
   std::uint32_t receive_option_reply(Bytes* payload = nullptr);  // the type
   static Bytes go_payload(std::string_view export_name);

@@ -1,7 +1,13 @@
 #include "server/serving/handshake.h"
 
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
 #include <catch2/catch.hpp>
+#include <functional>
 #include <future>
+#include <utility>
 
 #include "test/support/test_server.h"
 
@@ -18,7 +24,75 @@ constexpr std::uint32_t ack = 1;
 constexpr std::uint32_t unsupported = 0x80000001;
 constexpr std::uint32_t unknown_export = 0x80000006;
 
+// A client that sends zero bytes behind an option header for as long as it is read from; it counts
+// them.
+class EndlessTransport final : public server::Transport {
+ public:
+  EndlessTransport(server::asio::io_context& io_context, Bytes beginning, std::size_t length)
+      : Transport(stream(io_context)), beginning_(std::move(beginning)), length_(length) {}
+
+  ssize_t read_some(std::span<const iovec> buffers) noexcept override {
+    const auto room = std::span(static_cast<std::byte*>(buffers[0].iov_base), buffers[0].iov_len);
+    if (!beginning_.empty()) {
+      std::ranges::copy(beginning_, room.begin());
+      return static_cast<ssize_t>(std::exchange(beginning_, {}).size());
+    }
+    if (received_ >= length_) return 0;
+    std::ranges::fill(room, std::byte{});
+    received_ += room.size();
+    return static_cast<ssize_t>(room.size());
+  }
+  ssize_t write_some(std::span<const iovec> buffers) noexcept override {
+    return static_cast<ssize_t>(buffers[0].iov_len);
+  }
+  std::size_t received() const noexcept { return received_; }
+
+ private:
+  static server::Stream stream(server::asio::io_context& io_context) {
+    return {.input = server::Descriptor(io_context, ::eventfd(0, EFD_CLOEXEC)),
+            .output = {},
+            .client = {}};
+  }
+
+  Bytes beginning_;
+  const std::size_t length_;
+  std::size_t received_ = 0;
+};
+
 }  // namespace
+
+TEST_CASE("a client that never stops sending does not keep others from their turn") {
+  auto io_context = server::asio::io_context();
+  const auto most = std::size_t{3} << 20;
+  auto beginning = Bytes{std::byte{0}, std::byte{0}, std::byte{0}, std::byte{3}};
+  const auto option = Client::encode_option_header(4711, most);
+  beginning.insert(beginning.end(), option.begin(), option.end());
+  auto endless = std::make_unique<EndlessTransport>(io_context, beginning, 2 * most);
+  const auto& client = *endless;
+  auto transport = std::unique_ptr<server::Transport>(std::move(endless));
+  const auto exports =
+      std::make_shared<const server::ExportTable>(std::vector<std::shared_ptr<server::Export>>{});
+  auto bounds = server::Bounds{};
+  bounds.options_max = 1U << 30;
+  auto lingering = [&]() -> server::Awaitable<void> {
+    co_await server::shake_hands(transport, exports, bounds, nullptr);
+    co_await server::linger(*transport);
+  };
+  server::asio::co_spawn(io_context, lingering(), server::asio::detached);
+  auto turns_of_others = 0;
+  auto received_before = std::size_t{0};
+  auto longest = std::size_t{0};
+  std::function<void()> other = [&] {
+    longest = std::max(longest, client.received() - received_before);
+    received_before = client.received();
+    ++turns_of_others;
+    if (client.received() < 2 * most) server::asio::post(io_context, other);
+  };
+  server::asio::post(io_context, other);
+  io_context.run();
+  CHECK(client.received() >= 2 * most);
+  CHECK(longest <= 128U << 10);
+}
 
 TEST_CASE("an abort is acknowledged before the connection is closed") {
   auto server = TestServer();
