@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "server/serving/connection.h"
 #include "test/support/test_server.h"
 
 using proto::Command;
