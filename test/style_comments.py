@@ -36,7 +36,6 @@ NOT_YET = {
     "test/engine": 3,
     "test/engine/align": 3,
     "test/engine/file": 1,
-    "test/fuzz": 3,
     "test/packaging": 3,
     "test/proto": 1,
     "test/server/serving": 2,

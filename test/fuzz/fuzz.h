@@ -1,4 +1,5 @@
-// What the fuzz targets have in common: how they fail, and how they carve settings out of an input.
+// The parts that all fuzz targets share: how they fail, and how they carve settings out of an
+// input.
 #pragma once
 
 #include <cstddef>

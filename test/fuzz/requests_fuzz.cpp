@@ -1,5 +1,5 @@
 // A stream of requests as the transmission phase reads it: header, verdict, payload, next header.
-// Whatever is let through keeps within the export and within what was told to the client.
+// A request that is let through keeps within the export and within what was told to the client.
 #include <algorithm>
 #include <limits>
 
@@ -111,7 +111,7 @@ void check_verdict(const RequestHeader& request, const RequestRules& rules,
   }
 }
 
-// What the server does with the payload form of block status.
+// Follows the server through the payload form of block status.
 void check_block_status_payload(RequestHeader request, const RequestRules& rules,
                                 std::span<const std::byte> payload) {
   const auto parsed = proto::parse_block_status_payload(payload);
