@@ -27,7 +27,7 @@ NOT_YET = {
     "server/net": 6,
     "server/policy": 3,
     "server/process": 2,
-    "server/serving": 20,
+    "server/serving": 10,
     "server/watch": 3,
     "test": 5,
     "test/bench": 7,

@@ -28,7 +28,7 @@ class ClientDirectory final : public proto::ExportDirectory {
   std::optional<proto::ExportDescription> find(std::string_view name) override;
   proto::ExportDescription choose(const proto::ExportDescription& found) override;
 
-  // What was chosen last, and the right to write to it, if any.
+  // The export that was chosen last, and the right to write to it, if any.
   const std::shared_ptr<Export>& chosen() const noexcept { return chosen_; }
   WriterLease take_lease() noexcept { return std::move(lease_); }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/check.h"
 #include "server/base/log.h"
 #include "server/serving/connection_host.h"
 
@@ -22,6 +23,10 @@ proto::RequestRules rules_of(const proto::Negotiated& negotiated) {
   return rules;
 }
 
+bool is_read_only(const proto::RequestRules& rules) noexcept {
+  return (rules.transmission_flags & proto::transmission_flag::read_only) != 0;
+}
+
 std::uint64_t next_arrival() noexcept {
   static std::atomic<std::uint64_t> count{0};
   return count.fetch_add(1, std::memory_order_relaxed);
@@ -29,7 +34,7 @@ std::uint64_t next_arrival() noexcept {
 
 }  // namespace
 
-void Request::complete(std::int64_t result) noexcept { connection->complete(*this, result); }
+void Piece::complete(std::int64_t result) noexcept { request->connection->complete(*this, result); }
 
 Connection::Connection(ConnectionHost& host, std::unique_ptr<Transport> transport,
                        Handshake handshake)
@@ -39,29 +44,39 @@ Connection::Connection(ConnectionHost& host, std::unique_ptr<Transport> transpor
       target_(std::move(handshake.target)),
       queue_(host.queue_of(*target_)),
       lease_(std::move(handshake.lease)),
-      rules_(rules_of(handshake.negotiated)),
-      block_size_(std::max(queue_.device->geometry().block_size, request_alignment)),
-      client_limiter_(target_->limiter().for_client(transport_->client().host)),
+      negotiated_(std::move(handshake.negotiated)),
+      rules_(rules_of(negotiated_)),
       since_(Clock::now()),
       encrypted_(!transport_->protection().empty()),
+      account_(queue_, *target_, transport_->peer(), host.bounds().slow_request),
+      admission_(target_->limiter(), target_->limiter().for_client(transport_->client().host)),
+      slots_(*this, host, queue_.metrics),
+      replies_(rules_.header_style, slots_),
+      submitter_(host, queue_, slots_, replies_, rules_.header_style),
+      framer_(rules_),
       received_at_(since_),
       early_input_(std::move(handshake.early_input)) {}
 
+void Connection::set_life(Life next) noexcept {
+  LOOPNBD_ASSERT(next > life_);
+  life_ = next;
+  if (life_ >= Life::ending) lease_.release();
+}
+
 void Connection::start() {
-  if (finished_) return;
-  started_ = true;
-  log::connection(
-      log_fields(), "{}: attached to \"{}\"{}", transport_->peer(), target_->name(),
-      (rules_.transmission_flags & proto::transmission_flag::read_only) != 0 ? ", read-only" : "");
+  if (life_ != Life::admitted) return;
+  set_life(Life::serving);
+  log::connection(account_.fields(), "{}: attached to \"{}\"{}", account_.peer(), target_->name(),
+                  is_read_only(rules_) ? ", read-only" : "");
   schedule();
 }
 
 bool Connection::client_is_gone() const noexcept {
-  return broken_ || input_ended_ || finished_ || transport_->peer_has_closed();
+  return life_ >= Life::ending || transport_->peer_has_closed();
 }
 
 bool Connection::stalled() const noexcept {
-  return !progressed_ && (waiting_writable_ || (filling_ != nullptr && !blocked_));
+  return !progressed_ && (waiting_writable_ || (submitter_.filling() && !blocked_));
 }
 
 bool Connection::starving() const noexcept {
@@ -70,11 +85,11 @@ bool Connection::starving() const noexcept {
 
 // Nothing comes any more, and all that came has been looked at.
 bool Connection::input_is_over() const noexcept {
-  return broken_ || (input_ended_ && !blocked_ && early_input_.empty());
+  return life_ >= Life::broken || (life_ == Life::ending && !blocked_ && early_input_.empty());
 }
 
 bool Connection::spent() const noexcept {
-  return finished_ || (input_is_over() && ios_in_flight_ == 0);
+  return life_ == Life::over || (input_is_over() && submitter_.in_flight() == 0);
 }
 
 void Connection::schedule() noexcept {
@@ -83,14 +98,14 @@ void Connection::schedule() noexcept {
 
 void Connection::run() {
   scheduled_ = false;
-  if (finished_) return;
+  if (life_ == Life::over) return;
   take_early_input();
-  // What parsing refuses is ready to be sent at once, and what is sent makes room to parse on.
+  // Parsing may refuse requests, whose replies are ready at once; sending makes room to parse on.
   do {
     send_replies();
     parse();
-  } while (!replies_.empty() && !waiting_writable_ && !broken_);
-  received_.release_if_possible();
+  } while (!replies_.empty() && !waiting_writable_ && life_ < Life::broken);
+  framer_.release_buffer_if_possible();
   if (wants_input()) wait_readable();
   end_if_done();
 }
@@ -107,30 +122,37 @@ void Connection::resources_freed() {
   if (!waiting_for_resources_) progressed_ = true;
 }
 
+void Connection::queue_released() noexcept {
+  // A connection that has not been started waits for something else.
+  if (life_ != Life::admitted) schedule();
+}
+
+void Connection::limits_changed() noexcept {
+  admission_.forget();
+  if (limit_wait_ != nullptr) limit_wait_->cancel();
+}
+
 void Connection::take_early_input() noexcept {
   if (early_input_.empty()) return;
-  if (!received_.make_room(host_.buffers(), data_held_)) {
+  // The handshake receives less at a time than the smallest buffer holds.
+  if (!framer_.append(host_.buffers(), slots_.bytes_held(), early_input_)) {
     wait_for_resources();
     return;
   }
-  // The handshake receives less at a time than the smallest buffer holds.
-  const auto room = received_.room();
-  std::memcpy(room.data(), early_input_.data(), std::min(room.size(), early_input_.size()));
-  received_.received(early_input_.size());
   early_input_ = {};
   host_.read_clock();
   received_at_ = host_.now();
 }
 
 bool Connection::wants_input() const noexcept {
-  return !input_ended_ && !broken_ && !blocked_ && early_input_.empty();
+  return life_ < Life::ending && !blocked_ && early_input_.empty();
 }
 
 void Connection::wait_readable() {
   if (std::exchange(waiting_readable_, true)) return;
   auto go_on = [self = shared_from_this()](const boost::system::error_code& failure) {
     self->waiting_readable_ = false;
-    if (failure || self->finished_ || self->broken_) return;
+    if (failure || self->life_ >= Life::broken) return;
     self->receive_while_possible();
     self->schedule();
   };
@@ -146,7 +168,7 @@ void Connection::wait_writable() {
   if (std::exchange(waiting_writable_, true)) return;
   transport_->wait_writable([self = shared_from_this()](const boost::system::error_code& failure) {
     self->waiting_writable_ = false;
-    if (failure || self->finished_ || self->broken_) return;
+    if (failure || self->life_ >= Life::broken) return;
     self->schedule();
   });
 }
@@ -163,41 +185,22 @@ void Connection::receive_while_possible() noexcept {
 }
 
 ssize_t Connection::receive_once() noexcept {
-  auto vectors = std::array<iovec, 2>{};
-  auto count = std::size_t{0};
-  auto offered = std::size_t{0};
-  if (filling_ != nullptr) {
-    offered = static_cast<std::size_t>(filling_->length) - filled_;
-    vectors[count++] = {.iov_base = filling_->buffer + filled_, .iov_len = offered};
+  // A connection that waits for its limits gets no more than the header of the request that waits,
+  // which takes no buffer from others.
+  const auto room = framer_.room(host_.buffers(), slots_.bytes_held(), admission_.limited());
+  if (room.count == 0) {
+    receive_blocked_ = true;
+    wait_for_resources();
+    return -EAGAIN;
   }
-  // Behind the last piece of a payload the next headers may follow; in front of it all bytes have a
-  // better place.
-  const auto direct = offered;
-  if (filling_ == nullptr || remaining_ == 0) {
-    if (received_.make_room(host_.buffers(), data_held_)) {
-      auto room = received_.room();
-      // Behind a long payload comes, as a rule, the header of the next: its payload, too, belongs
-      // where it is to be written from, without a copy.
-      if (filling_ != nullptr && filling_->length >= ReceiveBuffer::long_payload_min)
-        room = room.first(proto::request_size(rules_.header_style));
-      room = room.first(receivable(room.size()));
-      vectors[count++] = {.iov_base = room.data(), .iov_len = room.size()};
-      offered += room.size();
-    } else if (filling_ == nullptr) {
-      receive_blocked_ = true;
-      wait_for_resources();
-      return -EAGAIN;
-    }
-  }
-  const auto received = transport_->read_some(std::span(vectors).first(count));
+  const auto received = transport_->read_some(room.parts());
   if (received > 0) {
     host_.read_clock();
     received_at_ = host_.now();
     const auto size = static_cast<std::size_t>(received);
     progressed_ = true;
-    filled_ += std::min(size, direct);
-    if (size > direct) received_.received(size - direct);
-    drained_ = size < offered;
+    framer_.received(size);
+    drained_ = size < room.size;
   } else if (received == 0) {
     end_input();
   } else if (received != -EAGAIN) {
@@ -206,8 +209,111 @@ ssize_t Connection::receive_once() noexcept {
   return received;
 }
 
+void Connection::parse() noexcept {
+  blocked_ = receive_blocked_ && life_ < Life::ending;
+  auto need = Need::nothing;
+  while (need == Need::nothing && life_ < Life::broken) need = parse_step();
+  if (need == Need::resources) {
+    wait_for_resources();
+  } else if (need == Need::replies || need == Need::admission) {
+    blocked_ = true;
+  }
+}
+
+Need Connection::parse_step() noexcept {
+  switch (framer_.phase()) {
+    case RequestFramer::Phase::header:
+      return submitter_.current() == nullptr ? begin_next() : submitter_.go_on();
+    case RequestFramer::Phase::payload:
+      return submitter_.fill(framer_);
+    case RequestFramer::Phase::block_status_payload:
+      return begin_block_status();
+    case RequestFramer::Phase::discarded_payload:
+      return framer_.discard() ? Need::nothing : Need::bytes;
+  }
+  return Need::bytes;
+}
+
+Need Connection::begin_next() noexcept {
+  const auto front = framer_.look();
+  if (front == RequestFramer::Front::incomplete) return Need::bytes;
+  const auto& header = framer_.header();
+  const auto& verdict = framer_.verdict();
+  if (front == RequestFramer::Front::broken) {
+    abandon(verdict.reason);
+    return Need::bytes;
+  }
+  if (header.command == proto::Command::disconnect) {
+    framer_.drop_unread();  // nothing may follow
+    if (life_ < Life::ending) set_life(Life::ending);
+    return Need::bytes;
+  }
+  if (verdict.payload_flag_missing && !std::exchange(payload_flag_missed_, true))
+    log::debug(account_.fields(), "{}: writes with extended headers, but without PAYLOAD_LEN",
+               account_.peer());
+  // A refused request moves no byte: it neither waits for limits nor takes from them.
+  if (verdict.error == proto::Error::none && !admit(header)) return Need::admission;
+  auto* const request = slots_.take_request(header);
+  if (request == nullptr) return slots_.need();
+  admission_.forget();
+  framer_.begin();
+  request->received = request->submitted = request->completed_at = received_at_;
+  if (verdict.error == proto::Error::none) return begin(*request);
+  log::debug(account_.fields(*request), "{}: refused: {}", account_.peer(), verdict.reason);
+  replies_.refuse(*request, verdict.error, verdict.reason);
+  return Need::nothing;
+}
+
+Need Connection::begin(Request& request) noexcept {
+  const auto has_payload = framer_.phase() != RequestFramer::Phase::header;
+  const auto concerns_range = request.header.command != proto::Command::flush;
+  if (concerns_range && request.header.length == 0 && !has_payload) {
+    replies_.answer(request);
+    return Need::nothing;
+  }
+  return submitter_.begin(request, has_payload);
+}
+
+Need Connection::begin_block_status() noexcept {
+  const auto bytes = framer_.take_block_status_payload();
+  if (!bytes) return Need::bytes;
+  const auto payload = proto::parse_block_status_payload(*bytes);
+  auto& header = submitter_.current()->header;
+  const auto valid = payload && payload->effect_length > 0 && payload->allocation_selected &&
+                     header.offset <= rules_.export_size &&
+                     payload->effect_length <= rules_.export_size - header.offset;
+  if (!valid) {
+    replies_.refuse(
+        submitter_.drop_current(), proto::Error::invalid,
+        "the payload of BLOCK_STATUS does not fit the request or the selected contexts");
+    return Need::nothing;
+  }
+  header.length = payload->effect_length;
+  return submitter_.go_on();
+}
+
+bool Connection::admit(const proto::RequestHeader& header) noexcept {
+  if (queue_.held) return false;  // queue_released() will come
+  // A connection that ends has little left, and somebody may wait for its end.
+  if (life_ >= Life::ending || !admission_.limited()) return true;
+  const auto now = Clock::now();
+  if (admission_.charge(header, now) <= now) return true;
+  wait_until_admitted();
+  return false;
+}
+
+void Connection::wait_until_admitted() noexcept {
+  if (std::exchange(waiting_for_limit_, true)) return;
+  if (limit_wait_ == nullptr) limit_wait_ = std::make_unique<Timer>(host_.io_context());
+  limit_wait_->expires_at(admission_.admitted_at());
+  limit_wait_->async_wait([self = shared_from_this()](const boost::system::error_code&) {
+    self->waiting_for_limit_ = false;
+    if (self->life_ < Life::broken) self->schedule();
+  });
+}
+
 void Connection::send_replies() noexcept {
-  while (!replies_.empty() && !broken_ && !waiting_writable_) {
+  while (!replies_.empty() && life_ < Life::broken && !waiting_writable_) {
     const auto vectors = replies_.gather(host_.gather_buffer());
     auto offered = std::size_t{0};
     for (const auto& vector : vectors) offered += vector.iov_len;
@@ -216,95 +322,70 @@ void Connection::send_replies() noexcept {
     host_.read_clock();
     if (sent > 0) {
       progressed_ = true;
-      replies_.consume(static_cast<std::size_t>(sent), [this](Request& request) {
-        if (request.whole == &request) take_account(request);
-        give_back(request);
-      });
+      replies_.consume(static_cast<std::size_t>(sent),
+                       [this](const Request& request) { account_.answered(request, host_.now()); });
     }
     if (sent < static_cast<ssize_t>(offered)) wait_writable();
   }
 }
 
-void Connection::complete(Request& piece, std::int64_t result) noexcept {
-  auto& whole = *piece.whole;
-  --ios_in_flight_;
-  --whole.pieces_in_flight;
-  whole.completed_at = host_.now();
-  if (result < 0) note_error(whole, result);
-  if (broken_) {
-    if (&piece != &whole) give_back(piece);
-    give_back_if_over(whole);
-  } else if (whole.header.command == proto::Command::read) {
-    complete_read(piece, result >= 0);
-  } else if (whole.header.command == proto::Command::block_status) {
-    complete_block_status(whole, result);
-  } else {
-    if (&piece != &whole) give_back(piece);
-    answer_when_done(whole);
+void Connection::complete(Piece& piece, std::int64_t result) noexcept {
+  auto& request = *piece.request;
+  submitter_.note_completed();
+  request.piece_completed(host_.now());
+  if (result < 0) {
+    const auto error_number = static_cast<int>(-result);
+    account_.failed(request, error_number, ReplyWriter::fail(request, error_number));
+  }
+  if (life_ >= Life::broken) {
+    if (&piece != request.own) slots_.give_back(piece);
+    slots_.give_back_if_over(request);
+  } else if (!replies_.complete(piece, result)) {
+    abandon("a READ failed behind its reply header");
   }
   schedule();
 }
 
 void Connection::end_input() noexcept {
-  if (std::exchange(input_ended_, true)) return;
-  lease_.release();
-  if (!started_) early_input_ = {};
-  if (phase_ == Phase::payload || phase_ == Phase::status_payload) {
+  if (life_ >= Life::ending) return;
+  if (life_ == Life::admitted) early_input_ = {};
+  set_life(Life::ending);
+  const auto phase = framer_.phase();
+  if (phase == RequestFramer::Phase::payload ||
+      phase == RequestFramer::Phase::block_status_payload) {
     // The rest of the payload will not come; what was written of it was never acknowledged.
-    auto& whole = interrupt_current();
-    answer_when_done(whole);
+    framer_.interrupt();
+    replies_.answer_if_over(submitter_.interrupt());
   }
   schedule();
 }
 
-Request& Connection::interrupt_current() noexcept {
-  auto& whole = *std::exchange(current_, nullptr);
-  whole.all_submitted = true;
-  if (whole.error == proto::Error::none) {
-    whole.error = proto::Error::shutdown;
-    whole.error_text = "the connection ended before the request was complete";
-  }
-  if (auto* const piece = std::exchange(filling_, nullptr); piece != nullptr && piece != &whole)
-    give_back(*piece);
-  phase_ = Phase::header;
-  remaining_ = 0;
-  return whole;
-}
-
 void Connection::abandon(std::string_view reason) noexcept {
-  if (std::exchange(broken_, true) || finished_) return;
-  log::connection(log_fields(), "{}: disconnected from \"{}\": {}", transport_->peer(),
+  if (life_ >= Life::broken) return;
+  log::connection(account_.fields(), "{}: disconnected from \"{}\": {}", account_.peer(),
                   target_->name(), reason);
-  input_ended_ = true;
-  lease_.release();
+  set_life(Life::broken);
   early_input_ = {};
-  if (current_ != nullptr) {
-    auto& whole = interrupt_current();
-    if (!whole.in_order) give_back_if_over(whole);
+  framer_.interrupt();
+  // Replies that wait to be sent go first: pieces are given back before their request is.
+  replies_.drop_ready();
+  if (submitter_.current() != nullptr) {
+    auto& request = submitter_.interrupt();
+    if (!request.in_order) slots_.give_back_if_over(request);
   }
-  while (!replies_.empty()) give_back(replies_.pop());
-  while (!held_back_.empty()) give_back(held_back_.pop());
-  while (first_in_order_ != nullptr) {
-    auto& whole = *first_in_order_;
-    first_in_order_ = whole.next_in_order;
-    for (auto* piece = whole.first_piece; piece != nullptr;) {
-      auto* const next = piece->next;
-      if (piece->completed) give_back(*piece);  // those in flight go when they complete
-      piece = next;
-    }
-    give_back_if_over(whole);
-  }
+  replies_.drop_listed();
   transport_->close();
   schedule();
 }
 
 void Connection::end_if_done() noexcept {
-  if (spent() && !std::exchange(spent_told_, true)) host_.note_spent();
-  if (slots_held_ > 0 || ios_in_flight_ > 0 || !input_is_over()) return;
-  finished_ = true;
+  if (spent()) host_.note_spent();
+  if (!slots_.empty() || submitter_.in_flight() > 0 || !input_is_over()) return;
+  const auto broken = life_ == Life::broken;
+  set_life(Life::over);
   if (limit_wait_ != nullptr) limit_wait_->cancel();  // its handler would keep it for as long
-  if (broken_) return host_.remove(*this, nullptr);
-  log::connection(log_fields(), "{}: detached from \"{}\"", transport_->peer(), target_->name());
+  if (broken) return host_.remove(*this, nullptr);
+  log::connection(account_.fields(), "{}: detached from \"{}\"", account_.peer(), target_->name());
   transport_->cancel_waits();
   host_.remove(*this, std::move(transport_));
 }
@@ -312,6 +393,64 @@ void Connection::end_if_done() noexcept {
 void Connection::wait_for_resources() noexcept {
   blocked_ = true;
   if (!std::exchange(waiting_for_resources_, true)) host_.wait_for_resources(*this);
+}
+
+void Connection::report_slow(Request& request) noexcept {
+  account_.report_slow(request, stage_of(request), host_.now());
+}
+
+std::string_view Connection::stage_of(const Request& request) const noexcept {
+  using enum RequestState;
+  switch (request.state) {
+    case on_device:
+      return "device";
+    case held:
+      return "pause";
+    case replying:
+      return "send";
+    case receiving:
+      return "queue";
+    case waiting:
+      // A client that does not read keeps the buffers that the rest of its READ would need.
+      return request.header.command == proto::Command::read && waiting_writable_ ? "send" : "queue";
+  }
+  return {};
+}
+
+ConnectionStatus Connection::status() const {
+  const auto& totals = account_.totals();
+  auto status = ConnectionStatus{};
+  status.id = arrival_;
+  status.peer = account_.peer();
+  status.protection = transport_ == nullptr ? "" : transport_->protection();
+  status.export_name = target_->name();
+  status.read_only = is_read_only(rules_);
+  status.age = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - since_);
+  status.requests = totals.requests;
+  status.bytes_read = totals.bytes_read;
+  status.bytes_written = totals.bytes_written;
+  status.requests_in_flight = slots_.requests_in_flight();
+  status.memory = slots_.bytes_held();
+  status.latency_sum = totals.latency;
+  return status;
+}
+
+std::optional<ClientState> Connection::state() const {
+  const auto between_requests = submitter_.in_flight() == 0 && submitter_.current() == nullptr;
+  if (life_ >= Life::ending || !between_requests) return std::nullopt;
+  auto state = ClientState{};
+  state.client = transport_->client();
+  state.negotiated = negotiated_;
+  state.arrival = arrival_;
+  state.since = since_;
+  const auto unread = framer_.unread();
+  state.unread.assign(unread.begin(), unread.end());
+  state.unread.insert(state.unread.end(), early_input_.begin(), early_input_.end());
+  state.discard_left = framer_.discard_left();
+  if (admission_.charged()) state.admitted_at = admission_.admitted_at();
+  state.unsent = replies_.unsent();
+  state.totals = account_.totals();
+  return state;
 }
 
 }  // namespace server

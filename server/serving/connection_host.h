@@ -1,5 +1,6 @@
-// What a worker lends its connections, and what they tell it. The host owns the pools and outlives
-// its connections; all of them are used on its thread only.
+// The worker as its connections see it: it lends them pools, a clock and the way into devices, and
+// is told what becomes of them. The host owns the pools and outlives its connections; all of them
+// are used on its thread only.
 #pragma once
 
 #include <memory>

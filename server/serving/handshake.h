@@ -23,7 +23,7 @@ struct Handshake {
 };
 
 // Runs until the client has chosen an export, or nothing when the connection is to be closed. The
-// client chooses from what `exports` is at each moment. Whoever calls it enforces the deadline by
+// client chooses from what `exports` is at each moment. The caller enforces the deadline by
 // closing the transport, which ends it. STARTTLS replaces the transport. `tls`: nullptr where there
 // is none. The arguments outlive the coroutine.
 Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,

@@ -12,7 +12,7 @@ class Gatherer {
   explicit Gatherer(GatherBuffer& buffer) noexcept : buffer_(buffer) {}
 
   bool has_room() const noexcept {
-    // A request takes three vectors and one head and tail at most.
+    // A piece takes three vectors and one head and tail at most.
     return count_ + 3 <= buffer_.vectors.size() &&
            used_ + 3 * proto::reply_header_size_max <= buffer_.bytes.size();
   }
@@ -63,14 +63,14 @@ class Gatherer {
 
 }  // namespace
 
-void ReplyQueue::push(Request& request) noexcept {
-  request.next = nullptr;
+void ReplyQueue::push(Piece& piece) noexcept {
+  piece.next = nullptr;
   if (last_ == nullptr) {
-    first_ = &request;
+    first_ = &piece;
   } else {
-    last_->next = &request;
+    last_->next = &piece;
   }
-  last_ = &request;
+  last_ = &piece;
 }
 
 void ReplyQueue::append(ReplyQueue& other) noexcept {
@@ -80,12 +80,23 @@ void ReplyQueue::append(ReplyQueue& other) noexcept {
 std::span<const iovec> ReplyQueue::gather(GatherBuffer& buffer) const noexcept {
   auto gatherer = Gatherer(buffer);
   auto skip = sent_of_first_;
-  for (auto* request = first_; request != nullptr && gatherer.has_room(); request = request->next) {
-    gatherer.copy(std::span(request->head).first(request->head_size), skip);
-    gatherer.refer(request->body, skip);
-    gatherer.copy(std::span(request->tail).first(request->tail_size), skip);
+  for (auto* piece = first_; piece != nullptr && gatherer.has_room(); piece = piece->next) {
+    gatherer.copy(std::span(piece->head).first(piece->head_size), skip);
+    gatherer.refer(piece->body, skip);
+    gatherer.copy(std::span(piece->tail).first(piece->tail_size), skip);
   }
   return gatherer.vectors();
+}
+
+std::vector<std::byte> ReplyQueue::unsent() const {
+  auto bytes = std::vector<std::byte>{};
+  for (const auto* piece = first_; piece != nullptr; piece = piece->next) {
+    bytes.insert(bytes.end(), piece->head.begin(), piece->head.begin() + piece->head_size);
+    bytes.insert(bytes.end(), piece->body.begin(), piece->body.end());
+    bytes.insert(bytes.end(), piece->tail.begin(), piece->tail.begin() + piece->tail_size);
+  }
+  bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(sent_of_first_));
+  return bytes;
 }
 
 }  // namespace server

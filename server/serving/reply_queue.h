@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "server/serving/request.h"
 
@@ -24,7 +25,7 @@ class ReplyQueue {
  public:
   bool empty() const noexcept { return first_ == nullptr; }
 
-  void push(Request& request) noexcept;
+  void push(Piece& piece) noexcept;
   // Everything of `other`, behind what is here.
   void append(ReplyQueue& other) noexcept;
 
@@ -32,7 +33,7 @@ class ReplyQueue {
   // changes.
   std::span<const iovec> gather(GatherBuffer& buffer) const noexcept;
 
-  // `count` bytes have been sent; calls sent(request) for each request whose last byte was among
+  // `count` bytes have been sent; calls sent(piece) for each piece whose last byte was among
   // them.
   template <typename Sent>
   void consume(std::size_t count, Sent sent) noexcept {
@@ -43,16 +44,19 @@ class ReplyQueue {
     }
   }
 
-  // Takes the first request out, sent or not.
-  Request& pop() noexcept {
-    auto& request = *std::exchange(first_, first_->next);
+  // A copy of all that is to be sent.
+  std::vector<std::byte> unsent() const;
+
+  // Takes the first piece out, sent or not.
+  Piece& pop() noexcept {
+    auto& piece = *std::exchange(first_, first_->next);
     if (first_ == nullptr) last_ = nullptr;
-    return request;
+    return piece;
   }
 
  private:
-  Request* first_ = nullptr;
-  Request* last_ = nullptr;
+  Piece* first_ = nullptr;
+  Piece* last_ = nullptr;
   std::size_t sent_of_first_ = 0;  // bytes
 };
 

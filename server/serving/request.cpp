@@ -1,51 +1,96 @@
 #include "server/serving/request.h"
 
+#include "engine/check.h"
+
 namespace server {
+
+bool Request::invariants() const noexcept {
+  using enum RequestState;
+  const auto under_way = state == on_device || state == held;
+  if (under_way != (pieces_in_flight > 0)) return false;
+  if ((state == waiting || state == receiving) && all_submitted) return false;
+  return in_order || (first_piece == nullptr && !reply_begun);
+}
 
 RequestPool::RequestPool(std::size_t count_max, bool resident) : free_(count_max) {
   for (auto made = std::size_t{0}; resident && made < count_max; made += block_count) make_block();
 }
 
 void RequestPool::make_block() {
-  auto& block = *blocks_.emplace_back(std::make_unique<std::array<Request, block_count>>());
-  for (auto& request : block) {
-    request.next = first_free_;
-    first_free_ = &request;
+  auto& block = *blocks_.emplace_back(std::make_unique<std::array<Slot, block_count>>());
+  for (auto& slot : block) {
+    slot.next = first_free_;
+    first_free_ = &slot;
   }
 }
 
-Request* RequestPool::take(Connection& connection, std::size_t held) {
+RequestPool::Slot* RequestPool::take(std::size_t held) {
   if (held >= free_) return nullptr;
   if (first_free_ == nullptr) make_block();
-  auto& request = *first_free_;
-  first_free_ = request.next;
+  auto& slot = static_cast<Slot&>(*first_free_);
+  LOOPNBD_ASSERT(slot.request == nullptr && !slot.data);
+  first_free_ = slot.next;
   --free_;
   ++taken_;
+  slot.next = nullptr;
+  slot.set_request({});
+  slot.completed = false;
+  slot.head_size = slot.tail_size = 0;
+  slot.body = {};
+  return &slot;
+}
+
+Request* RequestPool::take_request(Connection& connection, std::size_t held) {
+  auto* const slot = take(held);
+  if (slot == nullptr) return nullptr;
+  auto& request = slot->own_request;
+  request = {};
   request.connection = &connection;
-  request.next = nullptr;
-  request.whole = &request;
-  request.fua = request.no_hole = request.fast_zero = request.one_extent = false;
-  request.pieces_in_flight = 0;
-  request.all_submitted = false;
-  request.error = proto::Error::none;
-  request.error_text = {};
-  request.in_order = false;
-  request.first_piece = request.last_piece = request.next_in_order = nullptr;
-  request.reply_begun = false;
-  request.reported_slow = false;
-  request.completed = false;
-  request.head_size = request.tail_size = 0;
-  request.body = {};
+  request.own = slot;
+  slot->request = &request;
   return &request;
 }
 
-void RequestPool::give_back(Request& request) noexcept {
-  request.data.reset();
-  request.connection = nullptr;
-  request.next = first_free_;
-  first_free_ = &request;
+Piece* RequestPool::take_piece(Request& request, std::size_t held) {
+  LOOPNBD_ASSERT(request.connection != nullptr);
+  auto* const slot = take(held);
+  if (slot != nullptr) slot->request = &request;
+  return slot;
+}
+
+void RequestPool::give_back(Piece& piece) noexcept {
+  LOOPNBD_ASSERT(piece.request != nullptr && taken_ > 0);
+  auto& request = *piece.request;
+  LOOPNBD_ASSERT(&piece != request.own || request.pieces_in_flight == 0);
+  if (&piece == request.own) request.connection = nullptr;
+  piece.data.reset();
+  piece.request = nullptr;
+  piece.next = first_free_;
+  first_free_ = &piece;
   ++free_;
   --taken_;
+}
+
+bool RequestPool::invariants() const noexcept {
+  auto taken = std::size_t{0};
+  auto made = std::size_t{0};
+  for (const auto& block : blocks_) {
+    for (const auto& slot : *block) {
+      ++made;
+      if (slot.request == nullptr) {
+        if (slot.data || slot.own_request.connection != nullptr) return false;
+        continue;
+      }
+      ++taken;
+      // The request of a piece is there, and has its own piece in its slot.
+      if (slot.request->connection == nullptr || slot.request->own->request != slot.request)
+        return false;
+    }
+  }
+  auto listed = std::size_t{0};
+  for (const auto* piece = first_free_; piece != nullptr && listed <= made; piece = piece->next)
+    ++listed;
+  return taken == taken_ && listed == made - taken;
 }
 
 }  // namespace server

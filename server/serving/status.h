@@ -1,4 +1,4 @@
-// What the server is doing, as plain values: for /metrics, /status, the control socket and the
+// The status of the server as plain values: for /metrics, /status, the control socket and the
 // watchdog. StatusGatherer fills them in.
 #pragma once
 

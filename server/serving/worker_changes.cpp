@@ -109,6 +109,10 @@ void Worker::let_go(const Export& target) {
   auto* const queue = find_queue(target);
   if (queue == nullptr) return;
   queue->held = false;
+  requests().for_each_request([queue](Request& request) {
+    if (request.state == RequestState::held && &request.connection->queue() == queue)
+      request.enter(RequestState::on_device);
+  });
   const auto size = queue->device->size();
   while (auto* const io = queue->held_ios.pop_front()) {
     // Only of connections that were ended for it.

@@ -33,9 +33,8 @@ void Worker::watch_for_slow_requests() {
 void Worker::report_slow_requests() {
   read_clock();
   for (const auto& [target, queue] : queues_) queue->slow_count = 0;
-  requests().for_each_taken([this](Request& request) {
-    if (request.whole == &request && now() - request.received >= bounds().slow_request)
-      request.connection->report_slow(request);
+  requests().for_each_request([this](Request& request) {
+    if (now() - request.received >= bounds().slow_request) request.connection->report_slow(request);
   });
   // Two that count in one place are an export and what has taken its name.
   for (const auto& [target, queue] : queues_) queue->metrics.requests_slow.set(0);

@@ -7,29 +7,29 @@
 #include "test/support/test_client.h"
 
 using server::GatherBuffer;
+using server::Piece;
 using server::ReplyQueue;
-using server::Request;
 using test::Bytes;
 using test::pattern;
 
 namespace {
 
-// Requests whose replies are head, body and tail of given sizes, and all their bytes in order.
+// Pieces whose replies are head, body and tail of given sizes, and all their bytes in order.
 class Replies {
  public:
   void add(std::size_t head, std::size_t body, std::size_t tail) {
-    auto& request = *requests_.emplace_back(std::make_unique<Request>());
-    const auto bytes = pattern(head + body + tail, static_cast<unsigned>(requests_.size()));
-    std::copy_n(bytes.begin(), head, request.head.begin());
+    auto& piece = *pieces_.emplace_back(std::make_unique<Piece>());
+    const auto bytes = pattern(head + body + tail, static_cast<unsigned>(pieces_.size()));
+    std::copy_n(bytes.begin(), head, piece.head.begin());
     auto& stored = *bodies_.emplace_back(
         std::make_unique<Bytes>(bytes.begin() + static_cast<std::ptrdiff_t>(head),
                                 bytes.end() - static_cast<std::ptrdiff_t>(tail)));
-    std::copy_n(bytes.end() - static_cast<std::ptrdiff_t>(tail), tail, request.tail.begin());
-    request.head_size = static_cast<std::uint8_t>(head);
-    request.body = stored;
-    request.tail_size = static_cast<std::uint8_t>(tail);
+    std::copy_n(bytes.end() - static_cast<std::ptrdiff_t>(tail), tail, piece.tail.begin());
+    piece.head_size = static_cast<std::uint8_t>(head);
+    piece.body = stored;
+    piece.tail_size = static_cast<std::uint8_t>(tail);
     expected.insert(expected.end(), bytes.begin(), bytes.end());
-    queue.push(request);
+    queue.push(piece);
   }
 
   // Sends everything, at most `most` bytes at a time.
@@ -46,7 +46,7 @@ class Replies {
         count += length;
         room -= length;
       }
-      queue.consume(count, [&](Request&) { ++completed; });
+      queue.consume(count, [&](Piece&) { ++completed; });
     }
     return sent;
   }
@@ -56,7 +56,7 @@ class Replies {
   std::size_t completed = 0;
 
  private:
-  std::vector<std::unique_ptr<Request>> requests_;
+  std::vector<std::unique_ptr<Piece>> pieces_;
   std::vector<std::unique_ptr<Bytes>> bodies_;
 };
 

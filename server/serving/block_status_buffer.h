@@ -10,8 +10,8 @@
 
 namespace server {
 
-struct StatusBuffer {
-  explicit StatusBuffer(std::span<std::byte> memory) noexcept
+struct BlockStatusBuffer {
+  explicit BlockStatusBuffer(std::span<std::byte> memory) noexcept
       : count(memory.size() /
               (sizeof(engine::Extent) + sizeof(proto::StatusExtent) + encoded_size_max)),
         extents(reinterpret_cast<engine::Extent*>(memory.data()), count),

@@ -1,0 +1,65 @@
+// The slots and buffers that one connection holds of its worker's pools, from a request's header to
+// the last byte of its reply. Used on the worker's thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/buffer_pool.h"
+#include "proto/request.h"
+#include "server/base/metrics.h"
+#include "server/serving/connection_host.h"
+#include "server/serving/request.h"
+
+namespace server {
+
+// The thing that parsing lacks to go on.
+enum class Need : std::uint8_t {
+  nothing,    // it can go on
+  bytes,      // from the client
+  replies,    // of its own must be sent: they hold as many slots as it may have
+  resources,  // slots or buffers of the worker
+  admission,  // its device goes on, or its limits allow the next request
+};
+
+class RequestSlots {
+ public:
+  // `metrics`: of the export. All outlive this object.
+  RequestSlots(Connection& connection, ConnectionHost& host, ExportMetrics& metrics) noexcept
+      : connection_(connection), host_(host), metrics_(metrics) {}
+
+  // nullptr, or an empty buffer: need() says what is missing.
+  Request* take_request(const proto::RequestHeader& header) noexcept;
+  Piece* take_piece(Request& request) noexcept;
+  engine::BufferPool::Buffer take_buffer(std::size_t wanted, std::size_t least) noexcept;
+  Need need() const noexcept { return need_; }
+  // The buffer is the piece's from now on.
+  void attach(Piece& piece, engine::BufferPool::Buffer buffer) noexcept;
+  std::size_t buffers_free() const noexcept { return host_.buffers().free(); }  // bytes
+
+  // With its buffer; the own piece of a request comes last and takes the request along.
+  void give_back(Piece& piece) noexcept;
+  void give_back_if_over(Request& request) noexcept {
+    if (request.is_over()) give_back(*request.own);
+  }
+
+  bool empty() const noexcept { return slots_held_ == 0; }
+  std::size_t bytes_held() const noexcept { return bytes_held_; }
+  std::uint64_t requests_in_flight() const noexcept { return requests_in_flight_; }
+  bool invariants() const noexcept;
+
+ private:
+  bool may_take() noexcept;
+  template <typename Taken>
+  Taken* note(Taken* taken) noexcept;
+
+  Connection& connection_;
+  ConnectionHost& host_;
+  ExportMetrics& metrics_;
+  Need need_ = Need::nothing;
+  std::size_t slots_held_ = 0;
+  std::size_t bytes_held_ = 0;  // of the buffers of the slots
+  std::uint64_t requests_in_flight_ = 0;
+};
+
+}  // namespace server

@@ -1,0 +1,104 @@
+#include "server/serving/client_state.h"
+
+#include <catch2/catch.hpp>
+#include <cerrno>
+#include <chrono>
+#include <optional>
+
+#include "server/serving/connection.h"
+#include "test/support/test_server.h"
+
+using proto::Command;
+using test::Bytes;
+using test::Client;
+using test::pattern;
+using test::Style;
+using test::TestServer;
+
+namespace {
+
+std::optional<server::ClientState> state_of(TestServer& server) {
+  auto& worker = *server.workers().front();
+  auto state = std::optional<server::ClientState>();
+  TestServer::on(worker, [&] { state = worker.connections().front()->state(); });
+  return state;
+}
+
+// As soon as `done` says so.
+template <typename Done>
+server::ClientState state_when(TestServer& server, const Done& done) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  auto state = state_of(server);
+  while (!state || !done(*state)) {
+    REQUIRE(std::chrono::steady_clock::now() < deadline);
+    state = state_of(server);
+  }
+  return *state;
+}
+
+}  // namespace
+
+TEST_CASE("the state of a client says who it is, what was negotiated and where the stream is") {
+  auto server = TestServer();
+  auto client = server.connect();
+  client.go(TestServer::export_name, Style::structured, true);
+  REQUIRE(client.call(Command::write, 0, 4096, 0, pattern(4096, 1)).error == 0);
+  REQUIRE(client.call(Command::read, 0, 512).error == 0);
+  auto header = Client::encode_request(Style::structured, Command::read, 7, 0, 512, 0);
+  header.resize(20);
+  client.send(header);
+  const auto state = state_when(server, [](const auto& it) { return it.unread.size() == 20; });
+  CHECK(state.client.name == "a test");
+  CHECK(state.negotiated.export_description.name == TestServer::export_name);
+  CHECK(state.negotiated.export_description.size == client.size());
+  CHECK(state.negotiated.export_description.transmission_flags == client.transmission_flags());
+  CHECK(state.negotiated.header_style == proto::HeaderStyle::structured);
+  CHECK(state.unread == header);
+  CHECK(state.discard_left == 0);
+  CHECK_FALSE(state.admitted_at);
+  CHECK(state.unsent.empty());
+  CHECK(state.totals.requests == 2);
+  CHECK(state.totals.bytes_written == 4096);
+  CHECK(state.totals.bytes_read == 512);
+}
+
+TEST_CASE("the state of a client has the rest of a refused payload and a charged request") {
+  auto server = TestServer();
+  auto client = server.connect();
+  client.go(TestServer::export_name);
+  client.request(Command::write, 1, 0, 1000, 1U << 15, Bytes(100));
+  CHECK(client.receive_reply().error == EINVAL);
+  CHECK(state_when(server, [](const auto& it) { return it.discard_left == 900; }).unread.empty());
+  client.send(Bytes(900));
+  server.target()->limiter().set({.read_bytes = 1, .burst_seconds = 0}, {});
+  REQUIRE(client.call(Command::read, 0, 4096).error == 0);
+  client.request(Command::read, 2, 0, 512);
+  const auto state = state_when(server, [](const auto& it) { return it.admitted_at.has_value(); });
+  CHECK(*state.admitted_at > server::Clock::now());
+  CHECK(state.unread.size() == 28);
+}
+
+TEST_CASE("replies that the client does not read are in its state") {
+  auto server = TestServer();
+  auto client = server.connect();
+  client.go(TestServer::export_name);
+  client.request(Command::read, 1, 0, 1U << 20);
+  const auto state = state_when(server, [](const auto& it) { return !it.unsent.empty(); });
+  CHECK(state.totals.requests == 0);
+  const auto received = client.receive(16 + (1U << 20));
+  CHECK(std::equal(state.unsent.begin(), state.unsent.end(),
+                   received.end() - static_cast<std::ptrdiff_t>(state.unsent.size())));
+  CHECK(state_when(server, [](const auto& it) { return it.unsent.empty(); }).totals.requests == 1);
+}
+
+TEST_CASE("there is no state while something is in flight") {
+  auto server = TestServer();
+  auto client = server.connect();
+  client.go(TestServer::export_name);
+  server.faults().hold(engine::Faults::Hold::starts);
+  client.request(Command::read, 1, 0, 512);
+  REQUIRE(server.faults().wait_for_held(1));
+  CHECK_FALSE(state_of(server));
+  server.faults().release_all();
+  CHECK(client.receive_reply(512).error == 0);
+}
