@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "engine/io_queue.h"
 
@@ -24,13 +25,32 @@ struct Geometry {
 
 class BlockDevice {
  public:
+  // How the bytes get to where they are kept.
+  enum class Path : std::uint8_t { direct, buffered, memory, remote };
+
   virtual ~BlockDevice() = default;
 
   virtual const Geometry& geometry() const noexcept = 0;
   // Bytes. Any number, not only multiples of the block size.
   virtual std::uint64_t size() const noexcept = 0;
-  // How the device is driven, for people: "direct", "buffered" or "memory".
-  virtual std::string mode() const = 0;
+  virtual Path path() const noexcept = 0;
+  // The same for people: "direct", "buffered" and so on.
+  std::string_view mode() const noexcept;
+
+  // Names what the bytes are kept in; the same text for all windows into one file, block device or
+  // the like, and for no others.
+  virtual std::string store() const = 0;
+  // Bytes into the store where the window begins.
+  virtual std::uint64_t window_offset() const noexcept = 0;
+  bool same_store(const BlockDevice& other) const { return store() == other.store(); }
+  // Whether both begin at the same byte of one store; their sizes may differ.
+  bool same_window(const BlockDevice& other) const {
+    return same_store(other) && window_offset() == other.window_offset();
+  }
+  // Makes the store long enough for a window of `size` bytes, if it is one that can become longer;
+  // the device itself keeps its size. May block. Returns 0 or -errno: -ESTALE when what the device
+  // was opened by now stands for another store, -EFBIG when none can be so long.
+  virtual int grow(std::uint64_t size) noexcept = 0;
 
   // A queue for the calling thread (made and used there or handed over before its first use).
   // `depth_max` is how many operations the kernel may hold at once. Serves operations of any
@@ -44,5 +64,19 @@ class BlockDevice {
   // 0, or the -errno of a sync that failed, which every later one repeats. Any thread.
   virtual int sync_error() const noexcept { return 0; }
 };
+
+inline std::string_view BlockDevice::mode() const noexcept {
+  switch (path()) {
+    case Path::direct:
+      return "direct";
+    case Path::buffered:
+      return "buffered";
+    case Path::memory:
+      return "memory";
+    case Path::remote:
+      break;
+  }
+  return "remote";
+}
 
 }  // namespace engine

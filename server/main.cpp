@@ -15,6 +15,7 @@
 #include "server/command_line.h"
 #include "server/config/import_config.h"
 #include "server/control/client/ctl.h"
+#include "server/export/open_export.h"
 #include "server/process/sandbox.h"
 #include "server/server.h"
 
@@ -47,7 +48,7 @@ int serve(const server::Serve& serving) {
   // Writes beyond a limit on the size of files fail with EFBIG.
   std::signal(SIGXFSZ, SIG_IGN);
   allow_many_files();
-  auto sandbox = server::Sandbox(serving.config);
+  auto sandbox = server::Sandbox(serving.config, server::sandbox_needs(serving.config.exports));
   auto instance = server::Server(serving.config, serving.reread);
   sandbox.close();
   return instance.run();

@@ -13,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 namespace engine {
@@ -30,6 +31,11 @@ alignas(4096) std::array<std::byte, 256U << 10> zeroes;
 off_t to_off(std::uint64_t offset) noexcept { return static_cast<off_t>(offset); }
 
 }  // namespace
+
+FileIdentity file_identity(const struct stat& status) noexcept {
+  if (S_ISBLK(status.st_mode)) return {status.st_rdev, 0};
+  return {status.st_dev, status.st_ino};
+}
 
 BackingFile::BackingFile(FileDescriptor direct, FileDescriptor buffered, FileTraits traits,
                          std::function<void(std::string_view)> report, FileDescriptor lock)
@@ -79,6 +85,18 @@ int BackingFile::sync() noexcept {
   if (failed != 0) note_sync_failure(-errno);
   overlap_.end(ticket);
   return sync_error();
+}
+
+int BackingFile::grow(std::uint64_t size) noexcept {
+  struct stat named {};
+  if (::stat(traits_.path.c_str(), &named) != 0) return -errno;
+  if (file_identity(named) != traits_.identity) return -ESTALE;
+  if (!S_ISREG(named.st_mode)) return 0;
+  constexpr auto length_max = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
+  if (size > length_max || traits_.window_offset > length_max - size) return -EFBIG;
+  const auto length = to_off(file_offset(size));
+  if (named.st_size >= length) return 0;
+  return ::ftruncate(buffered_.get(), length) == 0 ? 0 : -errno;
 }
 
 int BackingFile::read(std::uint64_t offset, std::span<std::byte> memory) noexcept {

@@ -1,10 +1,12 @@
 // A regular file or block device as all queues of one export share it: its descriptors, the window
 // that is served, what its file system turned out to be able to, and the sync error that sticks.
-// open_device makes it; FileDevice owns it.
+// open_file() makes it; FileDevice owns it.
 //
 // Offsets are those of the window. The functions marked "blocks" are for the threads of the
 // BlockingPool; they may run side by side. All of it may be called by any thread.
 #pragma once
+
+#include <sys/stat.h>
 
 #include <atomic>
 #include <cstddef>
@@ -21,12 +23,16 @@
 
 namespace engine {
 
-// What open_device found out; does not change.
+// Device and inode of a regular file; the number of a block device, whatever node stands for it.
+using FileIdentity = std::pair<std::uint64_t, std::uint64_t>;
+FileIdentity file_identity(const struct stat& status) noexcept;
+
+// What open_file() found out; does not change.
 struct FileTraits {
   std::string path;
-  std::pair<std::uint64_t, std::uint64_t> identity;  // device and inode; of a block device, itself
-  std::uint64_t window_offset = 0;                   // bytes
-  std::uint64_t size = 0;                            // bytes: the window's, to the byte
+  FileIdentity identity;
+  std::uint64_t window_offset = 0;  // bytes
+  std::uint64_t size = 0;           // bytes: the window's, to the byte
   // Below this offset all I/O is direct, from here on (the tail) buffered. Zero in buffered mode.
   // The two meet at a page boundary of the file: a dirty page holding bytes of both would one day
   // write old ones over what direct I/O has put on the disk.
@@ -76,6 +82,9 @@ class BackingFile {
 
   // Blocks. 0 or -errno.
   int sync() noexcept;
+
+  // Blocks. As BlockDevice::grow().
+  int grow(std::uint64_t size) noexcept;
 
   // Blocks. 0 or -errno; the whole range or an error. Direct below aligned_size, which the range
   // must not straddle; there it is aligned in offset, length and memory.

@@ -1,5 +1,7 @@
 #include "engine/file/file_device.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "engine/file/aio_queue.h"
@@ -10,6 +12,11 @@ namespace engine {
 FileDevice::FileDevice(std::unique_ptr<BackingFile> file, const Geometry& geometry,
                        std::uint32_t zero_alignment, BlockingPool& pool)
     : file_(std::move(file)), geometry_(geometry), zero_alignment_(zero_alignment), pool_(pool) {}
+
+std::string FileDevice::store() const {
+  const auto& [device, inode] = file_->traits().identity;
+  return fmt::format("file {} {}", device, inode);
+}
 
 std::unique_ptr<IoQueue> FileDevice::make_queue(std::size_t depth_max) {
   // The page cache takes care of any alignment itself, and of two writers in one block, too.

@@ -1,4 +1,4 @@
-// A regular file or block device as a BlockDevice, direct or buffered. open_device makes it.
+// A regular file or block device as a BlockDevice, direct or buffered. open_file() makes it.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,10 @@ class FileDevice final : public BlockDevice {
 
   const Geometry& geometry() const noexcept override { return geometry_; }
   std::uint64_t size() const noexcept override { return file_->traits().size; }
-  std::string mode() const override { return is_direct() ? "direct" : "buffered"; }
+  Path path() const noexcept override { return is_direct() ? Path::direct : Path::buffered; }
+  std::string store() const override;
+  std::uint64_t window_offset() const noexcept override { return file_->traits().window_offset; }
+  int grow(std::uint64_t size) noexcept override { return file_->grow(size); }
   std::unique_ptr<IoQueue> make_queue(std::size_t depth_max) override;
   int sync() noexcept override { return file_->sync(); }
   int sync_error() const noexcept override { return file_->sync_error(); }

@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "engine/open_device.h"
 #include "server/base/log.h"
+#include "server/export/open_export.h"
 
 namespace server {
 namespace {
@@ -83,7 +83,8 @@ void FileAttachment::open_export() {
   config.name = device_.path();
   config.path = path_;
   config.read_only = options_.read_only;
-  export_ = std::make_shared<Export>(config, open_device(), bounds_);
+  if (options_.swap) config.direct_io = engine::DirectIo::on;
+  export_ = std::make_shared<Export>(config, open_device(config), bounds_);
   const auto size = export_->device()->size();
   if (size < options_.block_size)
     throw UserError(
@@ -110,16 +111,13 @@ void FileAttachment::make_workers() {
   for (auto& worker : workers_) worker->start();
 }
 
-std::shared_ptr<engine::BlockDevice> FileAttachment::open_device() {
-  auto options = engine::DeviceOptions{};
-  options.path = path_;
-  options.read_only = options_.read_only;
-  if (options_.swap) options.direct_io = engine::DirectIo::on;
-  options.report = [this](std::string_view event) { log::warn("{}: {}", path_, event); };
+std::shared_ptr<engine::BlockDevice> FileAttachment::open_device(const ExportConfig& config) {
+  auto context = engine::OpenContext{};
+  context.report = [this](std::string_view event) { log::warn("{}: {}", path_, event); };
   const auto deadline = std::chrono::steady_clock::now() + predecessor_deadline;
   for (;;) {
     try {
-      return engine::open_device(options, blocking_pool_);
+      return open_export_device(config, blocking_pool_, context);
     } catch (const engine::OpenError&) {
       // The process whose place we take may still hold the lock: see the head of the header.
       if (!device_.taken_over() || std::chrono::steady_clock::now() > deadline) throw;

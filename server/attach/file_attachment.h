@@ -36,7 +36,7 @@ class FileAttachment {
 
  private:
   void open_export();
-  std::shared_ptr<engine::BlockDevice> open_device();
+  std::shared_ptr<engine::BlockDevice> open_device(const ExportConfig& config);
   void make_workers();
   void attach();
   engine::FileDescriptor new_link();

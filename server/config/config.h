@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/open_device.h"
+#include "engine/device_spec.h"
 #include "server/base/places.h"
 #include "server/base/user_error.h"
 #include "server/net/tls_config.h"

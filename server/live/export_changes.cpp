@@ -1,13 +1,9 @@
 #include "server/live/export_changes.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
-#include "engine/open_device.h"
-#include "server/base/log.h"
-#include "server/export/partition.h"
+#include "server/export/open_export.h"
 
 namespace server {
 namespace {
@@ -75,13 +71,12 @@ class Planner {
   std::shared_ptr<engine::BlockDevice> open(const ExportConfig& config) {
     auto predecessors = std::vector<std::shared_ptr<engine::BlockDevice>>{};
     for (const auto& entry : replaceable_) predecessors.push_back(entry->device());
-    return open_export_device(config, pool_, std::move(predecessors));
+    return open_export(config, pool_, std::move(predecessors));
   }
 
   // Two that only read get along; two windows might share a block.
   static bool conflicts(const engine::BlockDevice& one, const engine::BlockDevice& other) {
-    return engine::on_same_file(one, other) &&
-           !(one.geometry().read_only && other.geometry().read_only);
+    return one.same_store(other) && !(one.geometry().read_only && other.geometry().read_only);
   }
 
   void name_changes() {
@@ -113,38 +108,6 @@ ExportChanges plan_changes(const ExportTable& current,
                            std::vector<ExportConfig> configs, const Bounds& bounds,
                            engine::BlockingPool& pool) {
   return Planner(current, gone, bounds, pool).plan(std::move(configs));
-}
-
-std::shared_ptr<engine::BlockDevice> open_export_device(
-    const ExportConfig& config, engine::BlockingPool& pool,
-    std::vector<std::shared_ptr<engine::BlockDevice>> predecessors) {
-  auto options = engine::DeviceOptions{};
-  options.path = config.path;
-  options.read_only = config.read_only;
-  options.direct_io = config.direct_io;
-  options.offset = config.offset;
-  options.size = config.size;
-  options.lock = config.lock;
-  options.predecessors = std::move(predecessors);
-  try {
-    if (!config.partition.empty()) {
-      const auto partition = find_partition(config.path, config.partition);
-      options.offset = partition.offset;
-      options.size = partition.size;
-    }
-  } catch (const PartitionError& error) {
-    throw UserError(
-        config.at_place("partition", fmt::format("export \"{}\": {}", config.name, error.what())));
-  }
-  options.report = [name = config.name](std::string_view event) {
-    log::warn("export \"{}\": {}", name, event);
-  };
-  try {
-    return engine::open_device(options, pool);
-  } catch (const engine::OpenError& error) {
-    throw UserError(config.at_place(error.option(),
-                                    fmt::format("export \"{}\": {}", config.name, error.what())));
-  }
 }
 
 }  // namespace server

@@ -39,9 +39,4 @@ ExportChanges plan_changes(const ExportTable& current,
                            std::vector<ExportConfig> configs, const Bounds& bounds,
                            engine::BlockingPool& pool);
 
-// Opens what an export is backed by. Throws as above.
-std::shared_ptr<engine::BlockDevice> open_export_device(
-    const ExportConfig& config, engine::BlockingPool& pool,
-    std::vector<std::shared_ptr<engine::BlockDevice>> predecessors = {});
-
 }  // namespace server

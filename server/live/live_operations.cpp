@@ -2,18 +2,15 @@
 // All of it rests on one thing: submissions are held back, what is in flight finishes, everything
 // is synced. Then the device is at rest and may be looked at, or another may take its place.
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <limits>
 #include <utility>
 
-#include "engine/open_device.h"
 #include "server/base/blocking_task.h"
 #include "server/base/log.h"
+#include "server/export/open_export.h"
 #include "server/live/live_exports.h"
 #include "server/serving/connection.h"
 
@@ -34,23 +31,17 @@ using Device = std::shared_ptr<engine::BlockDevice>;
 
 void check_same_window(const std::string& path, const engine::BlockDevice& device,
                        const engine::BlockDevice& old) {
-  if (!engine::begin_at_same_byte(device, old)) refuse_another_file(path);
+  if (!device.same_window(old)) refuse_another_file(path);
 }
 
 // The regular file of a writable export becomes long enough for `size` bytes of it.
-void lengthen(const ExportConfig& config, const engine::BlockDevice& old, std::uint64_t size) {
-  struct stat status {};
-  if (config.read_only || ::stat(config.path.c_str(), &status) != 0 || !S_ISREG(status.st_mode))
-    return;  // opening it says what there is to say
-  if (!engine::is_file_of(config.path, old)) refuse_another_file(config.path);
-  constexpr auto length_max = static_cast<std::uint64_t>(std::numeric_limits<off_t>::max());
-  if (size > length_max || config.offset > length_max - size)
-    throw UserError(fmt::format("{}: no file can have {} bytes", config.path, size));
-  const auto length = static_cast<off_t>(config.offset + size);
-  if (status.st_size >= length) return;
-  if (::truncate(config.path.c_str(), length) != 0)
-    throw UserError(
-        fmt::format("cannot make {} {} bytes long: {}", config.path, length, std::strerror(errno)));
+void lengthen(const ExportConfig& config, engine::BlockDevice& old, std::uint64_t size) {
+  if (config.read_only) return;
+  const int error = old.grow(size);
+  if (error == 0 || error == -ENOENT) return;  // opening it says what there is to say
+  if (error == -ESTALE) refuse_another_file(config.path);
+  throw UserError(fmt::format("cannot make {} long enough for {} bytes of export \"{}\": {}",
+                              config.path, size, config.name, std::strerror(-error)));
 }
 
 }  // namespace
@@ -144,7 +135,7 @@ Awaitable<void> LiveExports::put_in_place(std::shared_ptr<Export> target, Export
       std::function<void()>([exchange, group, config = std::move(config), check = std::move(check),
                              &bounds = bounds_, &pool = pool_] {
         const auto old = group.front()->device();
-        exchange->device = open_export_device(config, pool, {old});
+        exchange->device = open_export(config, pool, {old});
         check(*exchange->device, *old);
         const auto block_size = exchange->device->geometry().block_size;
         if (block_size > std::max(old->geometry().block_size, request_alignment))
@@ -207,8 +198,9 @@ Awaitable<std::uint64_t> LiveExports::resize(std::string name, std::optional<std
         "export \"{0}\" is a partition: change the partition table, then: loopnbd ctl resize {0}",
         name));
   config.path = target->path();
-  config.direct_io =
-      target->device()->mode() == "direct" ? engine::DirectIo::on : engine::DirectIo::off;
+  config.direct_io = target->device()->path() == engine::BlockDevice::Path::direct
+                         ? engine::DirectIo::on
+                         : engine::DirectIo::off;
   config.size = size;
   const auto before = target->device()->size();
   if (size && *size > before) {

@@ -17,6 +17,7 @@
 #include <memory>
 #include <set>
 #include <stdexcept>
+#include <vector>
 
 #include "engine/file_descriptor.h"
 #include "server/base/log.h"
@@ -89,7 +90,6 @@ constexpr auto forbidden_calls = std::to_array<int>({
     SCMP_SYS(mknodat),
     SCMP_SYS(process_vm_readv),
     SCMP_SYS(process_vm_writev),
-    SCMP_SYS(io_uring_setup),
     SCMP_SYS(syslog),
 #ifndef __SANITIZE_ADDRESS__
     SCMP_SYS(ptrace),
@@ -124,11 +124,11 @@ void allow_sockets(int ruleset, const std::string& folder) {
     fail(fmt::format("cannot allow sockets in {}", folder), errno);
 }
 
-std::string restrict_files(const Config& config) {
+std::string restrict_files(const Config& config, const engine::SandboxNeeds& needs) {
   const auto abi = static_cast<int>(
       ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION));
   if (abi < 1) return "no Landlock in this kernel";
-  const auto with_network = abi >= abi_with_network;
+  const auto with_network = abi >= abi_with_network && !needs.outgoing_tcp;
   const auto attributes =
       RulesetAttributes{.handled_access_fs = running_programs | changing_folders,
                         .handled_access_net = access_net_connect_tcp};
@@ -161,31 +161,34 @@ void become(const std::string& user) {
   ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
-std::size_t forbid_calls() {
+std::size_t forbid_calls(const engine::SandboxNeeds& needs) {
+  auto calls = std::vector<int>(forbidden_calls.begin(), forbidden_calls.end());
+  if (!needs.io_uring) calls.push_back(SCMP_SYS(io_uring_setup));
   const auto filter = std::unique_ptr<void, decltype(&seccomp_release)>(
       seccomp_init(SCMP_ACT_ALLOW), seccomp_release);
   if (!filter) fail("cannot make a filter of system calls", ENOMEM);
-  for (const auto call : forbidden_calls)
+  for (const auto call : calls)
     if (const auto error = seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(EPERM), call, 0);
         error != 0)
       fail("cannot filter a system call", -error);
   seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1);
   if (const auto error = seccomp_load(filter.get()); error != 0)
     fail("cannot filter system calls", error == -ECANCELED ? errno : -error);
-  return forbidden_calls.size();
+  return calls.size();
 }
 
 }  // namespace
 
-Sandbox::Sandbox(const Config& config) : enabled_(config.sandbox), user_(config.user) {
-  if (enabled_) files_ = restrict_files(config);
+Sandbox::Sandbox(const Config& config, const engine::SandboxNeeds& needs)
+    : enabled_(config.sandbox), user_(config.user), needs_(needs) {
+  if (enabled_) files_ = restrict_files(config, needs_);
 }
 
 void Sandbox::close() {
   if (!user_.empty()) become(user_);
   const auto user = user_.empty() ? fmt::format("user {}", ::geteuid()) : user_;
   if (!enabled_) return log::info("sandbox: off; running as {}", user);
-  const auto count = forbid_calls();
+  const auto count = forbid_calls(needs_);
   log::info("sandbox: running as {}; {}; {} system calls forbidden", user, files_, count);
 }
 

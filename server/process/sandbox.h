@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "engine/device_spec.h"
 #include "server/config/config.h"
 
 namespace server {
@@ -12,8 +13,9 @@ namespace server {
 class Sandbox {
  public:
   // Restricts files (Landlock). Before there is a second thread: those inherit it, others do not.
+  // `needs`: what the devices of the configuration have to be left. A reload cannot add to that.
   // Throws std::runtime_error.
-  explicit Sandbox(const Config& config);
+  explicit Sandbox(const Config& config, const engine::SandboxNeeds& needs = {});
 
   // Everything that needs privileges has been opened: becomes `config.user`, forbids the system
   // calls that are not for servers, in all threads, and says in the log what is in force. Throws
@@ -23,6 +25,7 @@ class Sandbox {
  private:
   const bool enabled_;
   const std::string user_;
+  const engine::SandboxNeeds needs_;
   std::string files_;  // what was done about files, for the log
 };
 

@@ -20,7 +20,10 @@ class FaultyDevice final : public BlockDevice {
 
   const Geometry& geometry() const noexcept override { return inner_->geometry(); }
   std::uint64_t size() const noexcept override { return inner_->size(); }
-  std::string mode() const override { return inner_->mode(); }
+  Path path() const noexcept override { return inner_->path(); }
+  std::string store() const override { return inner_->store(); }
+  std::uint64_t window_offset() const noexcept override { return inner_->window_offset(); }
+  int grow(std::uint64_t size) noexcept override { return inner_->grow(size); }
   std::unique_ptr<IoQueue> make_queue(std::size_t depth_max) override {
     return std::make_unique<FaultyQueue>(inner_->make_queue(depth_max),
                                          inner_->geometry().block_size, faults_);

@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cstring>
+#include <string>
 
 #include "engine/buffer_pool.h"
 #include "engine/event_fd.h"
@@ -72,6 +73,12 @@ MemoryDevice::~MemoryDevice() = default;
 std::unique_ptr<IoQueue> MemoryDevice::make_raw_queue(std::size_t depth_max) {
   return std::make_unique<Queue>(*this, depth_max);
 }
+
+std::string MemoryDevice::store() const {
+  return "memory " + std::to_string(reinterpret_cast<std::uintptr_t>(this));
+}
+
+int MemoryDevice::grow(std::uint64_t size) noexcept { return size <= options_.size ? 0 : -EFBIG; }
 
 std::unique_ptr<IoQueue> MemoryDevice::make_queue(std::size_t depth_max) {
   auto queue = make_raw_queue(depth_max);

@@ -32,7 +32,10 @@ class MemoryDevice final : public BlockDevice {
 
   const Geometry& geometry() const noexcept override { return geometry_; }
   std::uint64_t size() const noexcept override { return options_.size; }
-  std::string mode() const override { return "memory"; }
+  Path path() const noexcept override { return Path::memory; }
+  std::string store() const override;
+  std::uint64_t window_offset() const noexcept override { return 0; }
+  int grow(std::uint64_t size) noexcept override;
   std::unique_ptr<IoQueue> make_queue(std::size_t depth_max) override;
   int sync() noexcept override { return 0; }
 

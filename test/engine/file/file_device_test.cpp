@@ -4,6 +4,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cerrno>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <thread>
@@ -17,8 +18,8 @@
 
 using engine::BlockDevice;
 using engine::BlockingPool;
-using engine::DeviceOptions;
 using engine::DirectIo;
+using engine::FileSpec;
 using engine::Operation;
 using engine::test::Contract;
 using engine::test::ContractSubject;
@@ -50,8 +51,8 @@ struct Backing {
 
 bool direct_io_works(const std::string& folder) {
   Backing backing(folder, 4096);
-  DeviceOptions options{.path = backing.file.path()};
-  if (engine::open_device(options, backing.pool)->mode() == "direct") return true;
+  const FileSpec spec{.path = backing.file.path()};
+  if (engine::open_device(spec, backing.pool)->mode() == "direct") return true;
   WARN("skipped: no direct I/O in " << folder);
   return false;
 }
@@ -62,9 +63,9 @@ void check_file(const std::string& folder, DirectIo mode, std::uint64_t window_o
   contract.make = [=](std::uint64_t size) {
     auto backing = std::make_shared<Backing>(folder, window_offset + size);
     ContractSubject subject;
-    DeviceOptions options{.path = backing->file.path(), .direct_io = mode, .offset = window_offset};
-    if (window_offset != 0) options.size = size;
-    subject.device = engine::open_device(options, backing->pool);
+    FileSpec spec{.path = backing->file.path(), .direct_io = mode, .offset = window_offset};
+    if (window_offset != 0) spec.size = size;
+    subject.device = engine::open_device(spec, backing->pool);
     subject.backing_size = [backing] { return backing->file.size(); };
     subject.backing = backing;
     return subject;
@@ -84,8 +85,8 @@ void check_loop(std::uint32_t block_size, DirectIo mode) {
       backing->loop.emplace(std::move(*loop));
     REQUIRE(backing->loop);
     ContractSubject subject;
-    subject.device =
-        engine::open_device({.path = backing->loop->path(), .direct_io = mode}, backing->pool);
+    subject.device = engine::open_device(FileSpec{.path = backing->loop->path(), .direct_io = mode},
+                                         backing->pool);
     if (mode == DirectIo::on) CHECK(subject.device->geometry().block_size == block_size);
     subject.backing_size = [backing] { return backing->file.size(); };
     subject.backing = backing;
@@ -138,7 +139,7 @@ TEST_CASE("a window leaves every byte around it alone") {
   file.write(0, expected);
   BlockingPool pool(1);
   const auto device = engine::open_device(
-      {.path = file.path(), .direct_io = mode, .offset = offset, .size = size}, pool);
+      FileSpec{.path = file.path(), .direct_io = mode, .offset = offset, .size = size}, pool);
   const auto queue = device->make_queue(4);
   const auto block_size = device->geometry().block_size;
 
@@ -172,7 +173,7 @@ TEST_CASE("four gibibytes are zeroed and trimmed although requests in between go
   file.write(size, pattern(1, 4096));
   file.write(size - 4096, pattern(2, 4096));
   BlockingPool pool(1);
-  const auto device = engine::open_device({.path = file.path()}, pool);
+  const auto device = engine::open_device(FileSpec{.path = file.path()}, pool);
   const auto queue = device->make_queue(4);
   TestIo zeroes(Operation::write_zeroes, 0, size);
   TestIo trim(Operation::discard, 0, size);
@@ -195,10 +196,8 @@ TEST_CASE("what the page cache cannot write out fails this flush and all later o
   engine::test::Reports reports;
   BlockingPool pool(2);
   const auto device =
-      engine::open_device({.path = loop->path(),
-                           .direct_io = DirectIo::off,
-                           .report = [&](std::string_view line) { reports.add(line); }},
-                          pool);
+      engine::open_device(FileSpec{.path = loop->path(), .direct_io = DirectIo::off}, pool,
+                          {.report = [&](std::string_view line) { reports.add(line); }});
   const auto queue = device->make_queue(4);
   const auto other = device->make_queue(4);
   const auto flush = [](engine::IoQueue& on) {
@@ -221,6 +220,39 @@ TEST_CASE("what the page cache cannot write out fails this flush and all later o
   CHECK(reports.lines().size() == 1);
 }
 
+TEST_CASE("a device knows its store and its window, and makes the file longer") {
+  const TemporaryFile file(disk_folder(), 4 * mib);
+  const TemporaryFile other(disk_folder(), mib);
+  BlockingPool pool(1);
+  const auto open = [&](const std::string& path, std::uint64_t offset, std::uint64_t size) {
+    return engine::open_device(FileSpec{.path = path, .offset = offset, .size = size}, pool);
+  };
+  const auto first = open(file.path(), 0, mib);
+  const auto second = open(file.path(), mib, mib);
+  const auto elsewhere = open(other.path(), 0, mib);
+  CHECK(first->same_store(*second));
+  CHECK_FALSE(first->same_window(*second));
+  CHECK_FALSE(first->same_store(*elsewhere));
+  CHECK_FALSE(first->same_window(*elsewhere));
+
+  CHECK(second->grow(2 * mib) == 0);
+  CHECK(file.size() == 4 * mib);  // it was long enough
+  CHECK(second->grow(5 * mib) == 0);
+  CHECK(file.size() == 6 * mib);
+  CHECK(second->size() == mib);
+  CHECK(second->grow(INT64_MAX) == -EFBIG);
+}
+
+TEST_CASE("a file that has lost its name is not made longer") {
+  const TemporaryFile file(disk_folder(), mib);
+  BlockingPool pool(1);
+  const auto device = engine::open_device(FileSpec{.path = file.path()}, pool);
+  const TemporaryFile other(disk_folder(), mib);
+  REQUIRE(std::rename(other.path().c_str(), file.path().c_str()) == 0);
+  CHECK(device->grow(2 * mib) == -ESTALE);
+  CHECK(file.size() == mib);
+}
+
 TEST_CASE("queues of one device in several threads serve what they are given") {
   const auto mode = GENERATE(DirectIo::automatic, DirectIo::off);
   constexpr std::size_t threads = 3;
@@ -229,7 +261,7 @@ TEST_CASE("queues of one device in several threads serve what they are given") {
   constexpr std::uint64_t size = threads * pieces * length + 100;
   const TemporaryFile file(disk_folder(), size);
   BlockingPool pool(2);
-  const auto device = engine::open_device({.path = file.path(), .direct_io = mode}, pool);
+  const auto device = engine::open_device(FileSpec{.path = file.path(), .direct_io = mode}, pool);
   const auto place = [](std::size_t thread, std::size_t i) {
     return (i * threads + thread) * length;
   };

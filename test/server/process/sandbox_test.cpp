@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,13 +42,14 @@ class Folder {
 };
 
 // The errno of what a process within the sandbox tries; the test's own must stay free.
-int tried(const server::Config& config, const std::function<bool()>& attempt) {
+int tried(const server::Config& config, const std::function<bool()>& attempt,
+          const engine::SandboxNeeds& needs = {}) {
   const auto child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
     try {
       spdlog::set_level(spdlog::level::off);
-      server::Sandbox(config).close();
+      server::Sandbox(config, needs).close();
     } catch (const std::exception& error) {
       std::fputs(error.what(), stderr);
       ::_exit(255);
@@ -124,6 +126,19 @@ TEST_CASE("in the sandbox nobody is connected to by TCP") {
   auto length = socklen_t{sizeof address};
   REQUIRE(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0);
   CHECK(tried(server::Config{}, [&] { return connect_to(address.sin_port); }) == EACCES);
+}
+
+TEST_CASE("the sandbox leaves to devices what they need") {
+  const auto folder = Folder();
+  const auto set_up_ring = [] {
+    // Without arguments the kernel refuses it, if it is asked at all.
+    return ::syscall(SYS_io_uring_setup, 0, nullptr) >= 0;
+  };
+  const auto config = server::Config{};
+  CHECK(tried(config, set_up_ring) == EPERM);
+  const auto left = tried(config, set_up_ring, {.io_uring = true});
+  CHECK((left == EINVAL || left == EFAULT || left == ENOSYS));
+  CHECK(tried(config, run_program, {.io_uring = true, .outgoing_tcp = true}) == EPERM);
 }
 
 TEST_CASE("without the sandbox everything is as it was") {

@@ -1,0 +1,312 @@
+#include "engine/file/open_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "engine/blocking_pool.h"
+#include "engine/file/backing_file.h"
+#include "engine/file/file_device.h"
+#include "engine/file/file_probe.h"
+#include "engine/file_descriptor.h"
+
+namespace engine {
+
+namespace {
+
+constexpr std::uint32_t preferred_size_max = 64U << 10;  // bytes
+
+std::uint64_t page_size() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
+
+template <class... Arguments>
+[[noreturn]] void refuse_option(std::string_view option, const FileSpec& spec,
+                                fmt::format_string<Arguments...> text, Arguments&&... arguments) {
+  throw OpenError(option, "cannot serve " + spec.path + ": " +
+                              fmt::format(text, std::forward<Arguments>(arguments)...));
+}
+
+template <class... Arguments>
+[[noreturn]] void refuse(const FileSpec& spec, fmt::format_string<Arguments...> text,
+                         Arguments&&... arguments) {
+  refuse_option("path", spec, text, std::forward<Arguments>(arguments)...);
+}
+
+std::uint64_t round_up(std::uint64_t value, std::uint64_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
+
+std::string remedy(int error, const FileSpec& spec) {
+  switch (error) {
+    case ENOENT:
+      return fmt::format("; check the path, or make an image with: truncate -s 10G {}", spec.path);
+    case EACCES:
+    case EPERM:
+      return spec.read_only ? "; let this user read it"
+                            : "; let this user write it, or serve it read-only";
+    case EROFS:
+      return "; serve it read-only";
+    case EBUSY:
+      return "; it is in use: unmount it, or serve it read-only";
+    default:
+      return "";
+  }
+}
+
+// Before it is opened: opening a fifo would wait for somebody at its other end.
+struct stat check_type(const FileSpec& spec) {
+  struct stat status {};
+  if (::stat(spec.path.c_str(), &status) != 0)
+    refuse(spec, "{}{}", std::strerror(errno), remedy(errno, spec));
+  if (S_ISDIR(status.st_mode))
+    refuse(spec, "it is a directory; name a disk image or a block device in it");
+  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+    refuse(spec, "it is neither a regular file nor a block device, and only those hold a disk");
+  return status;
+}
+
+FileDescriptor open_path(const FileSpec& spec, int flags) {
+  const int access = spec.read_only ? O_RDONLY : O_RDWR;
+  return FileDescriptor(::open(spec.path.c_str(), access | O_CLOEXEC | flags));
+}
+
+struct stat status_of(int fd, const FileSpec& spec) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) refuse(spec, "{}", std::strerror(errno));
+  return status;
+}
+
+std::uint64_t file_size(int fd, const struct stat& status, const FileSpec& spec) {
+  if (S_ISREG(status.st_mode)) return static_cast<std::uint64_t>(status.st_size);
+  std::uint64_t size = 0;
+  if (::ioctl(fd, BLKGETSIZE64, &size) != 0)
+    refuse(spec, "cannot ask the device for its size: {}", std::strerror(errno));
+  return size;
+}
+
+// The size of the window.
+std::uint64_t window_size(std::uint64_t file_size, const FileSpec& spec) {
+  if (file_size == 0)
+    refuse(spec, "it is empty; give it a size first: truncate -s 10G {}", spec.path);
+  if (spec.offset >= file_size)
+    refuse_option("offset", spec, "offset {} is not inside its {} bytes", spec.offset, file_size);
+  const auto behind = file_size - spec.offset;
+  if (!spec.size) return behind;
+  if (*spec.size == 0) refuse_option("size", spec, "size 0 leaves nothing to serve");
+  if (*spec.size > behind) {
+    refuse_option(
+        "size", spec,
+        "size {} at offset {} reaches beyond its {} bytes; make it smaller, or the file larger: "
+        "truncate -s {} {}",
+        *spec.size, spec.offset, file_size, spec.offset + *spec.size, spec.path);
+  }
+  return *spec.size;
+}
+
+struct Direct {
+  FileDescriptor file;  // empty: buffered
+  std::uint32_t block_size = 1;
+};
+
+// Why direct I/O is not possible, or nothing and `direct` filled in.
+std::string try_direct(const FileSpec& spec, const struct stat& status, std::uint64_t file_size,
+                       Direct& direct) {
+  auto file = open_path(spec, O_DIRECT);
+  if (!file) return fmt::format("its file system refuses direct I/O ({})", std::strerror(errno));
+  const auto same = status_of(file.get(), spec);
+  if (same.st_dev != status.st_dev || same.st_ino != status.st_ino)
+    refuse(spec, "it was replaced while it was being opened; try again");
+  auto block_size = probe_direct_alignment(file.get(), file_size);
+  if (!block_size) return "direct I/O does not work on it";
+  int sector_size = 0;
+  if (S_ISBLK(status.st_mode) && ::ioctl(file.get(), BLKSSZGET, &sector_size) == 0)
+    block_size = std::max(*block_size, static_cast<std::uint32_t>(sector_size));
+  if (spec.offset % *block_size != 0) {
+    return fmt::format("direct I/O on it wants an offset that is a multiple of {}, and {} is not",
+                       *block_size, spec.offset);
+  }
+  direct = Direct{std::move(file), *block_size};
+  return "";
+}
+
+Direct choose_mode(const FileSpec& spec, const OpenContext& context, const struct stat& status,
+                   std::uint64_t file_size) {
+  Direct direct;
+  if (spec.direct_io == DirectIo::off) return direct;
+  const auto reason = try_direct(spec, status, file_size, direct);
+  if (reason.empty()) return direct;
+  if (spec.direct_io == DirectIo::on)
+    refuse(spec, "{}; set direct_io to \"auto\" or \"off\" to serve it through the page cache",
+           reason);
+  context.report(fmt::format("{}: {}; serving it through the page cache", spec.path, reason));
+  return direct;
+}
+
+void ask_block_device(FileTraits& traits, int fd, dev_t device) {
+  int sector_size = 512;
+  if (::ioctl(fd, BLKSSZGET, &sector_size) == 0)
+    traits.sector_size = static_cast<std::uint32_t>(sector_size);
+  traits.can_discard = queue_attribute(device, "discard_max_bytes").value_or(0) > 0;
+  const bool zeroes = queue_attribute(device, "write_zeroes_max_bytes").value_or(0) > 0;
+  traits.can_punch = zeroes;
+  traits.zero_range_is_fast = zeroes;
+  // What has to be split into several requests of the device is refused with RWF_NOWAIT. Memory of
+  // many pages takes as many segments in the worst case.
+  const auto sectors = queue_attribute(device, "max_sectors_kb").value_or(64) << 10;
+  const auto segments = queue_attribute(device, "max_segments").value_or(16) * page_size();
+  traits.nowait_length_max = std::min(sectors, segments);
+}
+
+std::uint32_t preferred_size(const Direct& direct, const struct stat& status) {
+  const auto file_block = std::bit_ceil(static_cast<std::uint32_t>(status.st_blksize));
+  return std::max({4096U, direct.block_size, std::min(file_block, preferred_size_max)});
+}
+
+// Where direct I/O ends: with the last block when the window consists of whole ones, else at a page
+// of the cache or at what the file system may cache as one.
+std::uint64_t aligned_size(const Direct& direct, const struct stat& status, std::uint64_t offset,
+                           std::uint64_t size) {
+  if (!direct.file) return 0;
+  if (size % direct.block_size == 0) return size;
+  const auto alignment = std::max<std::uint64_t>(page_size(), preferred_size(direct, status));
+  const auto end = (offset + size) / alignment * alignment;
+  return end > offset ? end - offset : 0;
+}
+
+FileTraits make_traits(const FileSpec& spec, const Direct& direct, int buffered_fd,
+                       const struct stat& status, std::uint64_t size) {
+  FileTraits traits;
+  traits.path = spec.path;
+  traits.identity = file_identity(status);
+  traits.window_offset = spec.offset;
+  traits.size = size;
+  traits.aligned_size = aligned_size(direct, status, spec.offset, size);
+  traits.block_size = direct.block_size;
+  traits.block_device = S_ISBLK(status.st_mode);
+  if (direct.file) traits.nowait = probe_nowait(direct.file.get(), direct.block_size);
+  if (traits.block_device) {
+    ask_block_device(traits, buffered_fd, status.st_rdev);
+  } else if (!spec.read_only) {
+    const auto whole = static_cast<std::uint64_t>(status.st_size);
+    traits.can_punch = traits.can_discard = probe_punch_hole(buffered_fd, whole);
+  }
+  return traits;
+}
+
+Geometry make_geometry(const FileSpec& spec, const Direct& direct, const FileTraits& traits,
+                       const struct stat& status) {
+  const auto disk = traits.block_device ? status.st_rdev : status.st_dev;
+  return Geometry{.block_size = direct.block_size,
+                  .preferred_size = preferred_size(direct, status),
+                  .read_only = spec.read_only,
+                  .rotational = queue_attribute(disk, "rotational").value_or(0) != 0,
+                  .can_discard = traits.can_discard && !spec.read_only,
+                  .can_zero_fast = traits.can_punch && !spec.read_only,
+                  .can_report_extents = !traits.block_device};
+}
+
+// Takes the lock from the predecessors that have one on this file. False: it belongs to somebody
+// else, too. `taken` is what holds it then; empty: `fd`.
+bool take_over_lock(int fd, const struct flock& lock, const FileTraits& traits,
+                    const FileSpec& spec, const OpenContext& context, FileDescriptor& taken) {
+  for (const auto& entry : context.predecessors) {
+    // Only devices of this backend have such a lock, and nobody else needs to know of it.
+    const auto* const device = dynamic_cast<const FileDevice*>(entry.get());
+    if (device == nullptr || device->file().traits().identity != traits.identity) continue;
+    const int held_by = device->file().lock_fd();
+    if (device->geometry().read_only && !spec.read_only) {
+      // A shared lock cannot become an exclusive one: its file is open for reading only.
+      struct flock none = lock;
+      none.l_type = F_UNLCK;
+      ::fcntl(held_by, F_OFD_SETLK, &none);
+      if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return true;
+      none.l_type = F_RDLCK;
+      ::fcntl(held_by, F_OFD_SETLK, &none);
+      continue;
+    }
+    // The lock belongs to the open file, which lives on in the duplicate.
+    auto duplicate = FileDescriptor(::fcntl(held_by, F_DUPFD_CLOEXEC, 0));
+    if (!duplicate || ::fcntl(duplicate.get(), F_OFD_SETLK, &lock) != 0) continue;
+    taken = std::move(duplicate);
+    return true;
+  }
+  return false;
+}
+
+// Keeps others off the window. Bytes that are written through the page cache are locked by whole
+// pages, so that no second window has direct I/O in one of them. A window without a size reaches as
+// far as the file ever may. Returns what holds the lock, if it is not `fd`.
+FileDescriptor lock_window(int fd, const FileTraits& traits, const FileSpec& spec,
+                           const OpenContext& context) {
+  const auto page = page_size();
+  const bool direct = traits.aligned_size > 0;
+  const bool tail = traits.aligned_size < traits.size;
+  const auto begin = direct ? spec.offset : spec.offset / page * page;
+  const auto end = spec.offset + traits.size;
+  struct flock lock {};
+  lock.l_type = spec.read_only ? F_RDLCK : F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(begin);
+  if (spec.size) lock.l_len = static_cast<off_t>((tail ? round_up(end, page) : end) - begin);
+  FileDescriptor taken;
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return taken;
+  const int error = errno;
+  if (take_over_lock(fd, lock, traits, spec, context, taken)) return taken;
+  if (error != EAGAIN && error != EACCES)
+    refuse(spec, "cannot lock it: {}; set lock = false to serve it without", std::strerror(error));
+  refuse(spec,
+         "it is locked: another loopnbd, a virtual machine or another export of this server has "
+         "it. Stop that first, "
+         "serve it read-only in both, or set lock = false if you are sure");
+}
+
+// A mounted file system and a client would overwrite each other's blocks. Only looked at, not held:
+// two windows of one disk may be served.
+void check_unused(const FileSpec& spec) {
+  const auto device = open_path(spec, O_EXCL);
+  if (!device && errno == EBUSY) refuse(spec, "{}{}", std::strerror(EBUSY), remedy(EBUSY, spec));
+}
+
+}  // namespace
+
+std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
+                                       const OpenContext& context) {
+  const bool block_device = S_ISBLK(check_type(spec).st_mode);
+  auto buffered = open_path(spec, 0);
+  if (!buffered) refuse(spec, "{}{}", std::strerror(errno), remedy(errno, spec));
+  if (block_device && spec.lock && !spec.read_only) check_unused(spec);
+  const auto status = status_of(buffered.get(), spec);
+
+  const auto whole = file_size(buffered.get(), status, spec);
+  const auto size = window_size(whole, spec);
+  auto direct = choose_mode(spec, context, status, whole);
+  auto traits = make_traits(spec, direct, buffered.get(), status, size);
+  FileDescriptor lock;
+  if (spec.lock) {
+    lock = lock_window(buffered.get(), traits, spec, context);
+    // Whoever had the lock until now may have changed it.
+    if (file_size(buffered.get(), status_of(buffered.get(), spec), spec) != whole)
+      refuse(spec, "its size is changing; try again when that has come to its end");
+  }
+  // Only the tail is read through the cache then: pages read ahead would cost more than they could
+  // ever give.
+  if (direct.file) ::posix_fadvise(buffered.get(), 0, 0, POSIX_FADV_RANDOM);
+
+  const auto geometry = make_geometry(spec, direct, traits, status);
+  auto file = std::make_unique<BackingFile>(std::move(direct.file), std::move(buffered),
+                                            std::move(traits), context.report, std::move(lock));
+  // Zeroing less than the file system's blocks is no cheaper than writing them: hence the preferred
+  // size.
+  return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size, pool);
+}
+
+}  // namespace engine

@@ -1,0 +1,30 @@
+// Opens the device that an export's configuration asks for. The one caller of the engine's
+// open_device(); used by whoever makes exports, on any thread that may block.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/block_device.h"
+#include "engine/blocking_pool.h"
+#include "engine/device_spec.h"
+#include "server/config/config.h"
+
+namespace server {
+
+// Throws engine::OpenError, PartitionError or std::runtime_error with a message for people. The
+// pool outlives the device.
+std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& config,
+                                                        engine::BlockingPool& pool,
+                                                        const engine::OpenContext& context);
+
+// The same for an export of the server: refusals are UserErrors that name the export and the place
+// in the configuration, and what happens to the device later is logged under its name.
+std::shared_ptr<engine::BlockDevice> open_export(
+    const ExportConfig& config, engine::BlockingPool& pool,
+    std::vector<std::shared_ptr<engine::BlockDevice>> predecessors = {});
+
+// What the sandbox has to leave to the devices of all of them. Opens nothing.
+engine::SandboxNeeds sandbox_needs(const std::vector<ExportConfig>& exports);
+
+}  // namespace server

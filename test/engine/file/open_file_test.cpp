@@ -1,0 +1,210 @@
+#include "engine/file/open_file.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/blocking_pool.h"
+#include "engine/open_device.h"
+#include "test/engine/opened_file.h"
+
+using engine::BlockingPool;
+using engine::DirectIo;
+using engine::FileSpec;
+using engine::open_device;
+using engine::test::disk_folder;
+using engine::test::LoopDevice;
+using engine::test::memory_folder;
+using engine::test::Reports;
+using engine::test::TemporaryFile;
+
+namespace {
+
+constexpr std::uint64_t mib = 1U << 20;
+
+// The message of the refusal; empty when it is opened.
+std::string refusal(const FileSpec& spec) {
+  BlockingPool pool(1);
+  try {
+    open_device(spec, pool);
+    return "";
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+}
+
+bool has_direct_io(const TemporaryFile& file) {
+  BlockingPool pool(1);
+  if (open_device(FileSpec{.path = file.path()}, pool)->mode() == "direct") return true;
+  WARN("skipped: no direct I/O here");
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("what cannot be served is refused with the reason and what to do") {
+  const TemporaryFile file(disk_folder(), 10'000);
+  const TemporaryFile empty(disk_folder(), 0);
+  struct Case {
+    FileSpec spec;
+    std::vector<std::string> words;
+  };
+  const std::vector<Case> cases{
+      {{.path = file.path() + "-missing"}, {"No such file", "truncate -s"}},
+      {{.path = disk_folder()}, {"is a directory"}},
+      {{.path = file.path() + "/inside"}, {"Not a directory"}},
+      {{.path = "/dev/null"}, {"neither a regular file nor a block device"}},
+      {{.path = empty.path()}, {"is empty", "truncate -s"}},
+      {{.path = file.path(), .offset = 10'000}, {"offset 10000", "10000 bytes"}},
+      {{.path = file.path(), .offset = UINT64_MAX}, {"offset"}},
+      {{.path = file.path(), .size = 0}, {"size 0"}},
+      {{.path = file.path(), .size = 10'001}, {"size 10001", "10000 bytes", "truncate -s 10001"}},
+      {{.path = file.path(), .offset = 9'999, .size = 2}, {"size 2", "offset 9999"}},
+      {{.path = file.path(), .offset = 1, .size = UINT64_MAX}, {"size"}},
+  };
+  for (const auto& [spec, words] : cases) {
+    const auto message = refusal(spec);
+    CAPTURE(spec.path, message);
+    CHECK_THAT(message, Catch::Contains(spec.path));
+    for (const auto& word : words) CHECK_THAT(message, Catch::Contains(word));
+  }
+}
+
+TEST_CASE("a fifo is refused without waiting for its other end") {
+  const TemporaryFile place(disk_folder(), 0);
+  const auto path = place.path() + "-fifo";
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  CHECK_THAT(refusal({.path = path}), Catch::Contains("neither a regular file"));
+  ::unlink(path.c_str());
+}
+
+TEST_CASE("files that may not be written can be served read-only") {
+  if (::geteuid() == 0) {
+    WARN("skipped: root may write everything");
+    return;
+  }
+  const TemporaryFile file(disk_folder(), mib);
+  REQUIRE(::chmod(file.path().c_str(), 0400) == 0);
+  CHECK_THAT(refusal({.path = file.path()}), Catch::Contains("read-only"));
+  CHECK(refusal({.path = file.path(), .read_only = true}).empty());
+}
+
+TEST_CASE("a regular file has its exact size and a sensible geometry") {
+  const std::uint64_t size = GENERATE(as<std::uint64_t>{}, 1, 511, 4096, 1'000'001);
+  const auto mode = GENERATE(DirectIo::automatic, DirectIo::off);
+  const TemporaryFile file(disk_folder(), size);
+  BlockingPool pool(1);
+  const auto device = open_device(FileSpec{.path = file.path(), .direct_io = mode}, pool);
+  CHECK(device->size() == size);
+  const auto& geometry = device->geometry();
+  if (mode == DirectIo::off) CHECK(device->mode() == "buffered");
+  if (device->mode() == "buffered") CHECK(geometry.block_size == 1);
+  if (device->mode() == "direct") CHECK(geometry.block_size >= 512);
+  CHECK(geometry.preferred_size >= 4096);
+  CHECK(geometry.preferred_size % geometry.block_size == 0);
+  CHECK_FALSE(geometry.read_only);
+  CHECK(geometry.can_report_extents);
+  CHECK(device->sync() == 0);
+  CHECK(file.size() == size);
+}
+
+TEST_CASE("a window has the size that was asked for, or reaches to the end") {
+  const TemporaryFile file(disk_folder(), mib);
+  BlockingPool pool(1);
+  CHECK(open_device(FileSpec{.path = file.path(), .offset = 4096}, pool)->size() == mib - 4096);
+  CHECK(open_device(FileSpec{.path = file.path(), .offset = 4096, .size = 1000}, pool)->size() ==
+        1000);
+  CHECK(open_device(FileSpec{.path = file.path(), .size = mib}, pool)->size() == mib);
+}
+
+TEST_CASE("an offset that direct I/O cannot have is refused, or served buffered with a report") {
+  const TemporaryFile file(disk_folder(), mib);
+  if (!has_direct_io(file)) return;
+  FileSpec spec{.path = file.path(), .direct_io = DirectIo::on, .offset = 100};
+  const auto message = refusal(spec);
+  CHECK_THAT(message, Catch::Contains("multiple of") && Catch::Contains("direct_io"));
+  Reports reports;
+  spec.direct_io = DirectIo::automatic;
+  BlockingPool pool(1);
+  const auto device =
+      open_device(spec, pool, {.report = [&](std::string_view line) { reports.add(line); }});
+  CHECK(device->mode() == "buffered");
+  REQUIRE(reports.lines().size() == 1);
+  CHECK_THAT(reports.lines()[0], Catch::Contains(file.path()) && Catch::Contains("page cache"));
+}
+
+TEST_CASE("one writer excludes everybody, readers only writers, unless locks are off") {
+  const TemporaryFile file(disk_folder(), mib);
+  BlockingPool pool(1);
+  struct Case {
+    bool first_reads, second_reads, second_locks;
+    bool opens;
+  };
+  for (const auto& [first_reads, second_reads, second_locks, opens] : std::vector<Case>{
+           {false, false, true, false},
+           {false, true, true, false},
+           {true, false, true, false},
+           {true, true, true, true},
+           {false, false, false, true},
+       }) {
+    CAPTURE(first_reads, second_reads, second_locks);
+    const auto first = open_device(FileSpec{.path = file.path(), .read_only = first_reads}, pool);
+    const auto message =
+        refusal({.path = file.path(), .read_only = second_reads, .lock = second_locks});
+    CHECK(message.empty() == opens);
+    if (!opens) CHECK_THAT(message, Catch::Contains("locked") && Catch::Contains("lock = false"));
+  }
+  CHECK(refusal({.path = file.path()}).empty());  // gone with the device
+}
+
+TEST_CASE("windows that share no page may be served side by side, others may not") {
+  const TemporaryFile file(disk_folder(), mib);
+  if (!has_direct_io(file)) return;
+  BlockingPool pool(1);
+  struct Case {
+    std::uint64_t first_size, second_offset;
+    DirectIo second_mode;
+    bool opens;
+  };
+  for (const auto& [first_size, second_offset, second_mode, opens] : std::vector<Case>{
+           {65536, 65536, DirectIo::on, true},
+           {65536, 61440, DirectIo::on, false},
+           {65536 + 4096, 65536 + 4096, DirectIo::off, true},
+           {65536, 65537, DirectIo::off, true},
+           {65536 + 1, 65536 + 2048, DirectIo::off, false},  // a page with direct and cached bytes
+           {65536 + 1, 65536 + 4096, DirectIo::on, true},
+       }) {
+    CAPTURE(first_size, second_offset);
+    const auto first = open_device(FileSpec{.path = file.path(), .size = first_size}, pool);
+    CHECK(
+        refusal(
+            {.path = file.path(), .direct_io = second_mode, .offset = second_offset, .size = 8192})
+            .empty() == opens);
+  }
+}
+
+TEST_CASE("a file on tmpfs is served in the mode that its kernel can") {
+  const TemporaryFile file(memory_folder(), mib + 1);
+  BlockingPool pool(1);
+  const auto automatic = open_device(FileSpec{.path = file.path()}, pool)->mode();
+  CHECK(refusal({.path = file.path(), .direct_io = DirectIo::on}).empty() ==
+        (automatic == "direct"));
+}
+
+TEST_CASE("a loop device is served with its own block size and size") {
+  const std::uint32_t block_size = GENERATE(512U, 4096U);
+  const TemporaryFile file(disk_folder(), mib);
+  const auto loop = LoopDevice::make(file, block_size);
+  if (!loop) return;
+  BlockingPool pool(1);
+  const auto device = open_device(FileSpec{.path = loop->path(), .direct_io = DirectIo::on}, pool);
+  CHECK(device->mode() == "direct");
+  CHECK(device->size() == mib);
+  CHECK(device->geometry().block_size == block_size);
+  CHECK_FALSE(device->geometry().can_report_extents);
+  CHECK_THAT(refusal({.path = loop->path()}), Catch::Contains("locked"));
+}
