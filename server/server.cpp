@@ -13,7 +13,7 @@
 #include "server/config/security_config.h"
 #include "server/config/validate.h"
 #include "server/control/control_commands.h"
-#include "server/live/export_changes.h"
+#include "server/export/open_export.h"
 
 namespace server {
 namespace {
@@ -248,7 +248,7 @@ void check(const Config& config) {
   validate(config);
   const auto tls = TlsContext(config.tls);
   auto pool = engine::BlockingPool(1);
-  for (const auto& entry : config.exports) open_export_device(entry, pool);
+  for (const auto& entry : config.exports) open_export(entry, pool);
   if (config.wake_latency_us) open_wake_latency_device();
 }
 

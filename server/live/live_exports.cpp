@@ -8,6 +8,7 @@
 
 #include "server/base/blocking_task.h"
 #include "server/base/log.h"
+#include "server/export/open_export.h"
 
 namespace server {
 namespace {
@@ -39,7 +40,7 @@ LiveExports::LiveExports(const Bounds& bounds, asio::io_context& io_context,
 void LiveExports::open(const std::vector<ExportConfig>& configs) {
   auto exports = std::vector<std::shared_ptr<Export>>{};
   for (const auto& entry : configs)
-    exports.push_back(std::make_shared<Export>(entry, open_export_device(entry, pool_), bounds_));
+    exports.push_back(std::make_shared<Export>(entry, open_export(entry, pool_), bounds_));
   table_ = std::make_shared<const ExportTable>(std::move(exports));
 }
 
