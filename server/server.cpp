@@ -14,6 +14,7 @@
 #include "server/config/validate.h"
 #include "server/control/control_commands.h"
 #include "server/export/open_export.h"
+#include "server/net/attach_commands.h"
 
 namespace server {
 namespace {
@@ -42,31 +43,6 @@ std::string describe(const ContainerLimits& container) {
     texts.push_back(fmt::format("{} processor{}", *container.processors,
                                 *container.processors == 1 ? "" : "s"));
   return fmt::format("; its control group allows {}", fmt::join(texts, ", "));
-}
-
-// The address as part of an NBD URI and for nbd-client; a wildcard listens on every address.
-void log_attach_commands(const std::string& listening, const std::string& export_name, bool tls) {
-  const auto* const scheme = tls ? "nbds" : "nbd";
-  const auto* const flag = tls ? "-enable-tls " : "";
-  if (const auto path = std::string_view(listening); path.starts_with("unix:")) {
-    const auto socket = path.substr(5);
-    log::info("  nbd-client {}-unix {} -N {} /dev/nbd0", flag, socket, export_name);
-    log::info("  nbdinfo '{}+unix:///{}?socket={}'", scheme, export_name, socket);
-    if (!tls) log::info("  qemu-img info 'nbd+unix:///{}?socket={}'", export_name, socket);
-    return;
-  }
-  if (listening.starts_with("vsock:")) {
-    log::info("  a guest reaches it at port {} of its host", listening.substr(6));
-    return;
-  }
-  const auto colon = listening.rfind(':');
-  auto host = listening.substr(0, colon);
-  if (host == "0.0.0.0" || host == "[::]") host = "HOST";
-  const auto port = listening.substr(colon + 1);
-  const auto bare = host.starts_with('[') ? host.substr(1, host.size() - 2) : host;
-  log::info("  nbd-client {}-N {} {} {} /dev/nbd0", flag, export_name, bare, port);
-  log::info("  nbdinfo {}://{}:{}/{}", scheme, host, port, export_name);
-  if (!tls) log::info("  qemu-img info nbd://{}:{}/{}", host, port, export_name);
 }
 
 }  // namespace
@@ -116,6 +92,10 @@ void Server::open_sockets() {
   for (const auto& address : wanted_addresses(config_))
     for (auto& socket : open_listening_sockets(address))
       sockets_.push_back({address, std::move(socket)});
+  if (sockets_.empty() && !config_.stdio)
+    throw UserError(
+        "there is no address left to listen on: this machine has none of those that are "
+        "configured");
 }
 
 void Server::announce() const {
@@ -133,11 +113,16 @@ void Server::announce() const {
   if (config_.tls.mode != proto::TlsMode::off)
     log::info("TLS is {}: {}", config_.tls.mode == proto::TlsMode::require ? "required" : "offered",
               describe(config_.tls));
-  for (const auto& [address, listener] : listeners_) {
-    log::info("listening on {}; attach with", listener->name());
-    log_attach_commands(listener->name(), exports_.table()->all().front()->name(),
-                        config_.tls.mode == proto::TlsMode::require);
-  }
+  auto addresses = std::vector<std::string>{};
+  for (const auto& [address, listener] : listeners_) addresses.push_back(listener->name());
+  if (addresses.empty()) return;
+  log::info("listening on {}; attach with", fmt::join(addresses, " and "));
+  for (const auto& command : attach_commands(addresses, exports_.table()->all().front()->name(),
+                                             config_.tls.mode == proto::TlsMode::require))
+    log::info("  {}", command);
+  for (const auto& address : addresses)
+    if (address.starts_with("vsock:"))
+      log::info("  a guest reaches it at port {} of its host", address.substr(6));
 }
 
 void Server::catch_signals() {

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,17 +22,35 @@
 #include <stdexcept>
 #include <utility>
 
+#include "server/base/log.h"
+
 namespace server {
 namespace {
 
 constexpr int first_passed_fd = 3;  // SD_LISTEN_FDS_START
 constexpr std::string_view unix_prefix = "unix:";
 constexpr std::string_view vsock_prefix = "vsock:";
+constexpr std::string_view ipv6_wildcard = "::";
+
+// A step of listening that the kernel refused.
+class ListenError : public std::runtime_error {
+ public:
+  ListenError(std::string_view address, std::string_view step, int error, std::string_view remedy)
+      : runtime_error(fmt::format("cannot listen on {}: {}: {}{}{}", address, step,
+                                  std::strerror(error), remedy.empty() ? "" : "; ", remedy)),
+        error_(error) {}
+
+  // The kernel has no such protocol, or no interface has the address: that is no fault of the
+  // operator where a name stands for several addresses.
+  bool is_absent() const noexcept { return error_ == EAFNOSUPPORT || error_ == EADDRNOTAVAIL; }
+
+ private:
+  int error_;
+};
 
 [[noreturn]] void fail(std::string_view address, std::string_view step, int error,
                        std::string_view remedy) {
-  throw std::runtime_error(fmt::format("cannot listen on {}: {}: {}{}{}", address, step,
-                                       std::strerror(error), remedy.empty() ? "" : "; ", remedy));
+  throw ListenError(address, step, error, remedy);
 }
 
 template <typename Number>
@@ -70,7 +89,12 @@ std::string format_address(const sockaddr_storage& storage) {
   if (storage.ss_family == AF_INET6) {
     const auto& ip6 = reinterpret_cast<const sockaddr_in6&>(storage);
     ::inet_ntop(AF_INET6, &ip6.sin6_addr, text.data(), text.size());
-    return fmt::format("[{}]:{}", text.data(), ntohs(ip6.sin6_port));
+    // A link-local address belongs to an interface, and is of no use without it.
+    auto interface = std::array<char, IF_NAMESIZE>{};
+    const auto scoped =
+        ip6.sin6_scope_id != 0 && ::if_indextoname(ip6.sin6_scope_id, interface.data()) != nullptr;
+    return fmt::format("[{}{}{}]:{}", text.data(), scoped ? "%" : "", interface.data(),
+                       ntohs(ip6.sin6_port));
   }
   if (storage.ss_family == AF_UNIX) {
     const auto& local = reinterpret_cast<const sockaddr_un&>(storage);
@@ -103,11 +127,16 @@ std::string_view remedy_for_bind(int error) {
   }
 }
 
+std::string_view remedy_for_socket(int error) {
+  return error == EAFNOSUPPORT ? "this kernel does not have the protocol: choose another address"
+                               : "";
+}
+
 engine::FileDescriptor bound_socket(int family, const sockaddr* where, socklen_t length,
                                     std::string_view address, const char* private_path = nullptr) {
   auto socket =
       engine::FileDescriptor(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket) fail(address, "socket", errno, "");
+  if (!socket) fail(address, "socket", errno, remedy_for_socket(errno));
   const int on = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   // So that the wildcard of IPv6 and that of IPv4 can both be listened on.
@@ -177,10 +206,21 @@ std::vector<ListeningSocket> open_tcp(const HostPort& host_port, const std::stri
   const auto addresses =
       std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>(found, ::freeaddrinfo);
   auto sockets = std::vector<ListeningSocket>{};
+  auto absent = std::optional<ListenError>{};
   for (const auto* entry = found; entry != nullptr; entry = entry->ai_next) {
-    auto socket = bound_socket(entry->ai_family, entry->ai_addr, entry->ai_addrlen, address);
-    auto name = name_of(socket.get());
-    sockets.emplace_back(std::move(socket), std::move(name));
+    try {
+      auto socket = bound_socket(entry->ai_family, entry->ai_addr, entry->ai_addrlen, address);
+      auto name = name_of(socket.get());
+      sockets.emplace_back(std::move(socket), std::move(name));
+    } catch (const ListenError& error) {
+      if (!error.is_absent()) throw;
+      absent = error;
+    }
+  }
+  if (absent && (!sockets.empty() || host_port.host == ipv6_wildcard)) {
+    log::warn("{}; going on without it", absent->what());
+  } else if (absent) {
+    throw *absent;
   }
   return sockets;
 }

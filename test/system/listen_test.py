@@ -1,6 +1,8 @@
 """The ways in: TCP, IPv6, Unix sockets, sockets passed by systemd, standard input and output."""
 
 import os
+import re
+import shlex
 import socket
 import stat
 import subprocess
@@ -9,6 +11,7 @@ import nbd
 import pytest
 
 from support import images, nbd_client, server
+from support.configuration import Configuration, export
 from support.server import WAIT_SECONDS, Server, binary, environment
 
 
@@ -250,3 +253,69 @@ def test_the_socket_file_is_created_for_its_owner(serve, image):
     running = serve(image)
     mode = os.stat(running.address).st_mode
     assert stat.S_ISSOCK(mode) and not mode & stat.S_IWOTH
+
+
+class WithoutIpv6:
+    """A network namespace without IPv6, where /etc/hosts names ::1 as localhost all the same."""
+
+    pid = "self"
+
+    def __init__(self, folder):
+        self.hosts = folder / "hosts"
+        self.hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
+
+    def command(self, *arguments):
+        script = (
+            "ip link set lo up && echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 &&"
+            f' mount --bind {self.hosts} /etc/hosts && exec "$@"'
+        )
+        return ["unshare", "--net", "--mount", "sh", "-c", script, "sh", *arguments]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+def test_localhost_is_listened_on_where_there_is_no_ipv6(tmp_path, image):
+    running = Server(["--listen", "localhost:10809", image], net=WithoutIpv6(tmp_path))
+    running.wait_for_log(r"listening on 127\.0\.0\.1:10809; attach with")
+    assert "going on without it" in running.log()
+    running.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+def test_an_address_that_no_interface_has_is_refused(tmp_path, image):
+    running = Server(["--listen", "[::1]:10809", image], net=WithoutIpv6(tmp_path))
+    assert "no interface of this machine has it" in running.wait(status=1)
+
+
+NAMES = [
+    "two words",
+    "it's",
+    "50%25",
+    "what?",
+    "#1",
+    "\u00fcml\u00e4ut",
+    "/opt/ltsp/i386",
+    "$HOME",
+    "a;b",
+]
+
+
+@pytest.mark.parametrize("listen", ["unix", "tcp"])
+@pytest.mark.parametrize("name", NAMES)
+def test_printed_commands_can_be_pasted_into_a_shell(tmp_path, image, name, listen):
+    folder = tmp_path / "it's a folder"
+    folder.mkdir()
+    port = server.free_port()
+    address = f"unix:{folder}/n b.sock" if listen == "unix" else f"127.0.0.1:{port}"
+    configuration = Configuration(tmp_path / "loopnbd.toml", export(name, image))
+    running = Server(["--config", configuration.path, "--listen", address])
+    running.wait_for_log("qemu-img info [^\n]*\n")
+    commands = re.findall(r" info:   ((?:nbd-client|nbdinfo|qemu-img) .*)$", running.log(), re.M)
+    assert [command.split()[0] for command in commands] == ["nbd-client", "nbdinfo", "qemu-img"]
+    assert name in shlex.split(commands[0]) and shlex.split(commands[0])[-1] == "/dev/nbd0"
+    for command in commands[1:]:
+        told = subprocess.run(
+            ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert told.returncode == 0, f"{command}\n{told.stderr}"
+        assert "4 MiB" in told.stdout or "4M" in told.stdout, told.stdout
+    running.stop()

@@ -1,10 +1,14 @@
 #include "server/net/listen_address.h"
 
+#include <seccomp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <catch2/catch.hpp>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -16,7 +20,37 @@ namespace {
 
 using Folder = test::TemporaryFolder;
 
+// Runs `work` in a process of its own whose kernel has no IPv6; the number that it returns.
+int without_ipv6(int (*work)()) {
+  const auto child = ::fork();
+  if (child == 0) {
+    auto* const filter = seccomp_init(SCMP_ACT_ALLOW);
+    const auto loaded = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
+                                         SCMP_A0(SCMP_CMP_EQ, AF_INET6)) == 0 &&
+                        seccomp_load(filter) == 0;
+    std::_Exit(loaded ? work() : 100);
+  }
+  auto status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 }  // namespace
+
+TEST_CASE("a wildcard is listened on where the kernel has no IPv6") {
+  CHECK(without_ipv6(
+            [] { return static_cast<int>(server::open_listening_sockets(":0").size()); }) == 1);
+  CHECK(without_ipv6(
+            [] { return static_cast<int>(server::open_listening_sockets("[::]:0").size()); }) == 0);
+  CHECK(without_ipv6([] {
+          try {
+            server::open_listening_sockets("[::1]:0");
+          } catch (const std::runtime_error&) {
+            return 7;
+          }
+          return 0;
+        }) == 7);
+}
 
 TEST_CASE("addresses of all forms are understood and others are refused") {
   for (const auto* const address :

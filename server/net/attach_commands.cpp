@@ -1,0 +1,113 @@
+#include "server/net/attach_commands.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+namespace server {
+namespace {
+
+constexpr std::string_view unix_prefix = "unix:";
+constexpr std::string_view vsock_prefix = "vsock:";
+constexpr std::string_view letters_and_digits =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+bool is_among(char letter, std::string_view letters) {
+  return letters.find(letter) != std::string_view::npos;
+}
+
+bool is_control(char letter) { return static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f; }
+
+// The client may be started in another folder.
+std::string absolute(std::string_view path) {
+  auto failure = std::error_code{};
+  const auto found = std::filesystem::absolute(path, failure);
+  return failure ? std::string(path) : found.string();
+}
+
+using Commands = std::vector<std::string>;
+
+Commands commands_for_unix(std::string_view path, const std::string& export_name, bool tls) {
+  const auto socket = absolute(path);
+  const auto uri = fmt::format("{}+unix:///{}?socket={}", tls ? "nbds" : "nbd",
+                               uri_part(export_name), uri_part(socket));
+  auto commands = Commands{
+      fmt::format("nbd-client {}-unix {} -N {} /dev/nbd0", tls ? "-enable-tls " : "",
+                  shell_word(socket), shell_word(export_name)),
+      fmt::format("nbdinfo {}", shell_word(uri)),
+  };
+  if (!tls) commands.push_back(fmt::format("qemu-img info {}", shell_word(uri)));
+  return commands;
+}
+
+Commands commands_for_tcp(std::string_view address, const std::string& export_name, bool tls) {
+  const auto colon = address.rfind(':');
+  const auto port = address.substr(colon + 1);
+  auto host = std::string(address.substr(0, colon));
+  if (host == "0.0.0.0" || host == "[::]") host = "HOST";
+  const auto bare = host.starts_with('[') ? host.substr(1, host.size() - 2) : host;
+  // An interface stands behind the address, as in [fe80::1%eth0].
+  const auto scope = host.find('%');
+  if (scope != std::string::npos) host.insert(scope + 1, "25");
+  const auto uri =
+      fmt::format("{}://{}:{}/{}", tls ? "nbds" : "nbd", host, port, uri_part(export_name));
+  auto commands = Commands{
+      fmt::format("nbd-client {}-N {} {} {} /dev/nbd0", tls ? "-enable-tls " : "",
+                  shell_word(export_name), shell_word(bare), port),
+      fmt::format("nbdinfo {}", shell_word(uri)),
+  };
+  if (!tls) commands.push_back(fmt::format("qemu-img info {}", shell_word(uri)));
+  return commands;
+}
+
+}  // namespace
+
+std::string shell_word(std::string_view text) {
+  const auto is_plain = [](char letter) {
+    return is_among(letter, letters_and_digits) || is_among(letter, "-._/:+@%,");
+  };
+  if (!text.empty() && std::ranges::all_of(text, is_plain)) return std::string(text);
+  const auto escaped = std::ranges::any_of(text, is_control);
+  auto word = std::string(escaped ? "$'" : "'");
+  for (const auto letter : text) {
+    if (is_control(letter)) {
+      word += fmt::format("\\x{:02x}", static_cast<unsigned char>(letter));
+    } else if (letter == '\'') {
+      word += escaped ? "\\'" : "'\\''";
+    } else if (letter == '\\' && escaped) {
+      word += "\\\\";
+    } else {
+      word += letter;
+    }
+  }
+  return word + "'";
+}
+
+std::string uri_part(std::string_view text) {
+  auto part = std::string{};
+  for (const auto letter : text)
+    if (is_among(letter, letters_and_digits) || is_among(letter, "-._~/"))
+      part += letter;
+    else
+      part += fmt::format("%{:02X}", static_cast<unsigned char>(letter));
+  return part;
+}
+
+std::vector<std::string> attach_commands(const std::vector<std::string>& addresses,
+                                         const std::string& export_name, bool tls) {
+  auto commands = Commands{};
+  for (const auto& address : addresses) {
+    if (address.starts_with(vsock_prefix)) continue;  // no client speaks it by itself
+    const auto more = address.starts_with(unix_prefix)
+                          ? commands_for_unix(std::string_view(address).substr(unix_prefix.size()),
+                                              export_name, tls)
+                          : commands_for_tcp(address, export_name, tls);
+    for (const auto& command : more)
+      if (std::ranges::find(commands, command) == commands.end()) commands.push_back(command);
+  }
+  return commands;
+}
+
+}  // namespace server
