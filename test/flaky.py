@@ -11,7 +11,7 @@ import re
 import sys
 
 # The first try of a test has a count before it ("2/6 Test #2: name ...***Failed"), later ones have
-# none. What a test printed may look alike: only a pair with the same number and name counts.
+# none. The output of a test may look alike: only a pair with the same number and name counts.
 RESULT = re.compile(
     r"\s*(?P<count>\d+/\d+ )?\s*Test +#(?P<number>\d+): (?P<name>.*?) \.+"
     r"(?:\*\*\*(?P<failure>\w[\w ]*?)|   (?P<passed>Passed)) +[\d.]+ sec"

@@ -25,7 +25,7 @@ def flaky(name):
 
 class FlakyTest(unittest.TestCase):
     def run_tree(self, *tests):
-        """What comes out of the pipe, from the line of the flaky tests on, if there is one."""
+        """The exit status, and the lines that come out of the pipe."""
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "CTestTestfile.cmake").write_text("".join(tests))
             command = f"ctest -j 2 --output-on-failure --repeat until-pass:2 2>&1 | {FLAKY}"

@@ -48,9 +48,9 @@ def rooms_table(source, rooms):
     }
     found = {}
     for number, line in enumerate(source.lines, 1):
-        row = re.fullmatch(r"\| `(\w+)` \| [^|]+ \|([^|]*)\|", line)
+        row = re.fullmatch(r"\| `([\w/]+)` \| [^|]+ \|([^|]*)\|", line)
         if row and row[1] in expected:
-            found[row[1]] = (number, set(re.findall(r"`(\w+)`", row[2])))
+            found[row[1]] = (number, set(re.findall(r"`([\w/]+)`", row[2])))
     for room, others in expected.items():
         number, said = found.get(room, (1, None))
         if said is None:

@@ -22,14 +22,15 @@ COVERED_BY = {
     "server/command_line.cpp": "test/system/command_line_test.py",
     "server/config/import_config.cpp": "test/system/import_config_test.py",
     "server/config/toml.cpp": "test/server/config/config_test.cpp",
+    "server/config/validate.cpp": "test/server/config/config_test.cpp",
     "server/control/control_commands.cpp": "test/system/control_test.py",
     "server/control/control_exports.cpp": "test/system/control_test.py",
     "server/control/control_status.cpp": "test/system/control_test.py",
-    "server/control/ctl.cpp": "test/system/control_test.py",
-    "server/control/ctl_client.cpp": "test/system/control_test.py",
-    "server/control/ctl_command_line.cpp": "test/packaging/manual_test.py",
-    "server/control/ctl_text.cpp": "test/system/control_test.py",
-    "server/control/ctl_top.cpp": "test/system/control_test.py",
+    "server/control/client/ctl.cpp": "test/system/control_test.py",
+    "server/control/client/ctl_client.cpp": "test/system/control_test.py",
+    "server/control/client/ctl_command_line.cpp": "test/packaging/manual_test.py",
+    "server/control/client/ctl_text.cpp": "test/system/control_test.py",
+    "server/control/client/ctl_top.cpp": "test/system/control_test.py",
     "server/export/export.cpp": "test/server/serving/worker_test.cpp",
     "server/export/export_queue.cpp": "test/server/serving/worker_test.cpp",
     "server/live/export_changes.cpp": "test/system/reload_test.py",
@@ -60,7 +61,7 @@ def check(paths, covered_by=None):
     covered_by = COVERED_BY if covered_by is None else covered_by
     needed = set()
     for path in paths:
-        match = re.fullmatch(r"((?:proto|engine|server)(?:/\w+)?)/(\w+)\.cpp", path)
+        match = re.fullmatch(r"((?:proto|engine|server)(?:/\w+)*)/(\w+)\.cpp", path)
         if not match or path == "server/main.cpp":
             continue
         test = f"test/{match.group(1)}/{match.group(2)}_test.cpp"

@@ -4,8 +4,8 @@
     test/style_test.py             all sources of the repository; exit status 1 if a rule is broken
     test/style_test.py --self-test  that each rule finds what it is for (style_test_cases.py)
 
-Each rule is a function from a Source to (line number, text) pairs. What may break a rule, and
-why, is in the ALLOWED table; an entry that is no longer needed is an error as well.
+Each rule is a function from a Source to (line number, text) pairs. The ALLOWED table says
+what may break a rule, and why; an entry that is no longer needed is an error as well.
 """
 
 import pathlib
@@ -21,7 +21,7 @@ import style_mirror
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = ("proto", "engine", "server", "test", "packaging", ".ci")
 LAYERS = ("proto", "engine", "server")
-# What each room (a folder) may include of its own layer, beside itself. The libraries that CMake
+# The rooms (folders) of its own layer that each room may include. The libraries that CMake
 # makes of the rooms are linked by the same table.
 ENGINE = ("engine",)
 BASE = ("server/base", "server/policy")

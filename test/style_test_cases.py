@@ -1,4 +1,4 @@
-"""What each rule of style_test.py must find, and what none may find: (rule or None, path, text)."""
+"""Cases for each rule of style_test.py, and some for none: (rule or None, path, text)."""
 
 HEADER = "// What it is for.\n#pragma once\n"
 
