@@ -114,7 +114,7 @@ void ClientNegotiation::take_reply(Output& output) {
     return size_known_ ? begin_transmission()
                        : fail("it granted the export without saying how large it is");
   }
-  // What else there may be in front of the ACK is not for us.
+  // Other replies in front of the ACK are not for us.
   if (state_ == State::reply_data) expect(State::reply_header, sizeof(WireOptionReply));
 }
 

@@ -18,7 +18,7 @@
 
 namespace proto {
 
-// What the server says of the export. The block sizes are zero where it says nothing.
+// The server's description of the export. Block sizes that it does not name are zero.
 struct RemoteExport {
   std::uint64_t size = 0;  // bytes
   std::uint16_t transmission_flags = 0;

@@ -129,7 +129,7 @@ void Negotiation::take_option_header(Output& output) {
   // It cannot be answered with an error, so there is nothing to stay in sync for.
   if (option_ == Option::export_name && option_length_ > string_length_max)
     return close("the export name is longer than 4096 bytes");
-  // Whatever comes of it, a SET_META_CONTEXT ends the earlier selection.
+  // A SET_META_CONTEXT ends the earlier selection, even if it is refused.
   if (option_ == Option::set_meta_context) allocation_selected_ = false;
   const bool kept = carries_data(option_) && option_length_ <= option_length_max;
   if (!kept) skipped_length_ += option_length_;

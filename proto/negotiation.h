@@ -22,9 +22,9 @@
 
 namespace proto {
 
-// What a client is told of an export. `transmission_flags` are those of the device and the policy;
-// the negotiation sets has_flags and decides what depends on the client: send_df (structured
-// replies or more) and block_status_payload (extended headers).
+// The description of an export for a client. `transmission_flags` are those of the device and the
+// policy; the negotiation sets has_flags and decides what depends on the client: send_df
+// (structured replies or more) and block_status_payload (extended headers).
 struct ExportDescription {
   std::string name;         // canonical; never empty; valid_string()
   std::string description;  // for people; may be empty; valid_string()
@@ -41,7 +41,7 @@ struct ExportDescription {
 class ExportDirectory {
  public:
   virtual ~ExportDirectory() = default;
-  // What LIST may show. Called for each LIST.
+  // The exports that LIST may show. Called for each LIST.
   virtual std::vector<ExportDescription> list() = 0;
   // The empty name selects the default export. Nothing: no such export, or not for this client.
   virtual std::optional<ExportDescription> find(std::string_view name) = 0;
@@ -55,7 +55,7 @@ enum class TlsMode : std::uint8_t {
   require,  // FORCEDTLS
 };
 
-// What the client and the server agreed on; complete once a step says `transmit`.
+// The result of the negotiation; complete once a step says `transmit`.
 struct Negotiated {
   ExportDescription export_description;  // with the transmission flags as told to the client
   HeaderStyle header_style = HeaderStyle::simple;

@@ -1,4 +1,4 @@
-// What is inside options and their replies: parses the data of an option that has any, appends
+// The data of options and of their replies: parses the data of an option that has any, appends
 // replies to an output. Pure functions; parsed names point into the data they were parsed from.
 // Spec: "Option types", "Option reply types".
 #pragma once

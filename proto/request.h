@@ -13,7 +13,7 @@
 
 namespace proto {
 
-// What the handshake settled about the headers of both directions.
+// The form of the headers of both directions, settled by the handshake.
 enum class HeaderStyle : std::uint8_t {
   simple,      // 28-byte requests, simple replies
   structured,  // 28-byte requests, structured reply chunks
@@ -42,7 +42,7 @@ struct RequestHeader {
 std::optional<RequestHeader> decode_request(std::span<const std::byte> header,
                                             HeaderStyle style) noexcept;
 
-// What the handshake and the export allow this client.
+// The requests that the handshake and the export allow this client.
 struct RequestRules {
   std::uint64_t export_size = 0;         // bytes
   std::uint16_t transmission_flags = 0;  // as told to the client

@@ -61,7 +61,7 @@ int run_detach(const Detach& options) {
   auto device = quiesce_nbd_device(index);
   netlink.disconnect(index);
   device.reset();
-  // Whoever copies the file next wants it synced.
+  // The file may be copied next: wait until it is synced.
   const auto deadline = std::chrono::steady_clock::now() + end_deadline;
   while (const auto owner = DeviceClaim::owner(index)) {
     if (std::chrono::steady_clock::now() > deadline)

@@ -109,7 +109,7 @@ void AttachedDevice::connect(std::uint64_t size, std::uint16_t transmission_flag
   settings.dead_timeout_s = options_.dead_timeout_s;
   settings.backend = backend_;
   for (;;) {
-    // What is recorded must be true whenever the device is connected.
+    // The record must be true whenever the device is connected.
     claim_->record(connections_);
     settings.index = index_;
     settings.destroyed_on_disconnect = is_new_;
@@ -129,8 +129,8 @@ bool AttachedDevice::replace_sockets(std::span<const int> sockets,
 }
 
 void AttachedDevice::scan_partitions() const noexcept {
-  // The first open reads the table; the driver has announced a change of size. What cannot be read
-  // has no partitions, and says so itself when it is read.
+  // The first open reads the table; the driver has announced a change of size. A device that
+  // cannot be read has no partitions, and says so itself when it is read.
   const auto device = engine::FileDescriptor(::open(path().c_str(), O_RDONLY | O_CLOEXEC));
   if (device) ::ioctl(device.get(), BLKRRPART);
 }

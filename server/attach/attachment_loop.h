@@ -1,4 +1,4 @@
-// What every attachment does once its device is connected: waits for signals and for links that
+// The loop of every attachment once its device is connected: waits for signals and for links that
 // die, and detaches without losing what is cached. Used by one thread, whose io_context it owns.
 #pragma once
 

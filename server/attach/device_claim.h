@@ -1,5 +1,6 @@
-// Who takes care of /dev/nbdN: a file with a lock that lives as long as its process, however that
-// ends. So a device whose file is not locked has lost its process and may be taken over.
+// The claim of a process on /dev/nbdN: a file with a lock that lives as long as the process,
+// however that ends. So a device whose file is not locked has lost its process and may be taken
+// over.
 #pragma once
 
 #include <sys/types.h>
@@ -21,9 +22,9 @@ class DeviceClaim {
   static std::optional<DeviceClaim> take(std::uint32_t index,
                                          const std::filesystem::path& folder = claim_folder);
 
-  // What the next one needs to know when it has to take over from this process.
+  // Leaves a note for a process that has to take over from this one.
   void record(std::uint32_t connections) const;
-  // What the last one recorded; nothing when there was none.
+  // The note of the last process; nothing when there was none.
   std::optional<std::uint32_t> recorded_connections() const;
 
   // The process that has the claim; nothing when there is none.

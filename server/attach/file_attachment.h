@@ -1,7 +1,7 @@
 // `loopnbd attach FILE`: a block device of the kernel whose requests come to our engine by socket
 // pairs within one process.
 //
-// What it guarantees when this process dies. The requests in flight stay with the kernel, which
+// Guarantee for the death of this process: the requests in flight stay with the kernel, which
 // sends them again to the process that takes over. They may be done twice, but none of the dead
 // process can land after a newer one: the kernel finishes a process's direct I/O before it lets go
 // of its open files, its other writes are done by its own threads, and the file's lock is free only

@@ -25,7 +25,7 @@ class NbdError : public std::runtime_error {
   int error_;
 };
 
-// What the driver is told of a device when it is connected.
+// The driver's settings of a device that is connected.
 struct NbdDeviceSettings {
   std::uint32_t index = 0;         // N of /dev/nbdN; made when there is none, also above nbds_max
   std::uint64_t size = 0;          // bytes

@@ -191,7 +191,7 @@ bool RemoteAttachment::hand_over() {
   std::move(taken, offered_.end(), std::back_inserter(links_));
   offered_.erase(taken, offered_.end());
   if (!offered_.empty() && ++offers_ < offers_max) return false;
-  // Those that are left over after so long have no place: their predecessors are alive.
+  // Offers that are left over after so long have no place: their predecessors are alive.
   offered_.clear();
   offers_ = 0;
   return true;

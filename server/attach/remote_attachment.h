@@ -1,7 +1,7 @@
 // `loopnbd attach nbd://…`: the kernel talks to the server itself; this process negotiates the
 // connections, hands them over, and makes new ones when they die.
 //
-// What it guarantees when connections die. The requests in flight stay with the kernel, which sends
+// Guarantee for the death of connections: the requests in flight stay with the kernel, which sends
 // them again. A write may then be done twice, but the old one must not land after a newer one. So
 // when one connection has died, all are ended: what they have not sent is dropped, and the server
 // (ours does) serves a new connection only when it is done with what the dead ones had sent. The

@@ -19,7 +19,7 @@ struct RemoteConnection {
 RemoteConnection connect_remote(const RemoteAddress& address, std::chrono::milliseconds deadline);
 
 // Ends a connection so that nothing which it still has to send can ever arrive: a broken network
-// may be mended later. Whoever else holds the socket finds it dead.
+// may be mended later. Other holders of the socket find it dead.
 void abort_connection(int socket) noexcept;
 
 }  // namespace server

@@ -152,7 +152,7 @@ void start_in_background(const std::string& level) {
   auto system =
       std::make_shared<spdlog::sinks::syslog_sink_mt>("loopnbd", LOG_PID, LOG_DAEMON, false);
   auto standard_error = std::make_shared<Sink>();
-  // Whoever waits for the process to be ready wants to know what is wrong, and nothing else.
+  // The caller waits for the process to be ready, and wants to know what is wrong and no more.
   standard_error->set_level(spdlog::level::warn);
   standard_error->set_pattern("loopnbd: %v");
   const auto sinks = {spdlog::sink_ptr(std::move(standard_error)), spdlog::sink_ptr(system)};

@@ -12,7 +12,7 @@ struct KeepAlive {
   int probes_max;                 // without an answer
 };
 
-// What a socket's family does not know is left out. Any thread.
+// Options that a socket's family does not know are left out. Any thread.
 void configure(int socket, const KeepAlive& keep_alive) noexcept;
 
 }  // namespace server

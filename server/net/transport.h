@@ -17,7 +17,7 @@
 
 namespace server {
 
-// What a transport reads from and writes to, and who is at the other end.
+// The descriptors of a transport, and its client.
 struct Stream {
   Descriptor input;
   std::optional<Descriptor> output;  // absent: input serves both directions
@@ -33,7 +33,7 @@ class Transport {
   // Bytes received, 0 at the end of the stream, or -errno (-EAGAIN: wait_readable()). Less than was
   // asked for: nothing more can be had now.
   virtual ssize_t read_some(std::span<const iovec> buffers) noexcept = 0;
-  // Bytes sent, or -errno (-EAGAIN: wait_writable()). What was not sent must be offered again,
+  // Bytes sent, or -errno (-EAGAIN: wait_writable()). The rest must be offered again,
   // from the same memory and in front of anything new: a part of it may be on its way.
   virtual ssize_t write_some(std::span<const iovec> buffers) noexcept = 0;
   // There is something to read that the kernel does not know of, so that waiting would be in vain.
@@ -64,7 +64,7 @@ class Transport {
   bool peer_has_closed() noexcept;
 
   const ClientIdentity& client() const noexcept { return stream_.client; }
-  // Who is on the other side, for the log.
+  // The name of the other side, for the log.
   const std::string& peer() const noexcept { return client().name; }
   // How the stream is protected, for people; empty: not at all.
   virtual std::string protection() const { return {}; }

@@ -1,4 +1,4 @@
-// Who may do what with an export: patterns that the operator writes, and clients that match them.
+// The rights of clients to an export: patterns that the operator writes, and clients that match.
 // Pure functions over values; any thread.
 #pragma once
 

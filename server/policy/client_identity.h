@@ -1,4 +1,4 @@
-// Who is on the other side of a connection, as far as the kernel and TLS can tell: for the access
+// The identity of a client, as far as the kernel and TLS can tell: for the access
 // rules and for the log.
 #pragma once
 

@@ -49,7 +49,7 @@ class WriterLeases : public std::enable_shared_from_this<WriterLeases> {
   bool available_to(const std::string& host, std::uint32_t hosts_max) const;
   // Nothing where available_to() would have said no.
   WriterLease take(const std::string& host, std::uint32_t hosts_max);
-  // Who writes, for people: "10.0.0.5, 10.0.0.7".
+  // The writers, for people: "10.0.0.5, 10.0.0.7".
   std::string holders() const;
 
  private:

@@ -14,7 +14,7 @@ namespace server {
 // be done and why, one line each.
 std::vector<std::string> prepare_for_memory_pressure();
 
-// What a process behind swap space needs in addition, before it has threads: when the kernel swaps,
+// Prepares a process behind swap space, in addition, before it has threads: when the kernel swaps,
 // no page can be had but those it keeps in reserve, and of these real-time threads may take some
 // that others may not. Throws std::runtime_error that says what is missing and how to get it.
 void prepare_for_swap();

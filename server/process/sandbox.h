@@ -1,6 +1,6 @@
 // Takes from the process what serving does not need, so that who should get hold of it through the
 // network gets little: no programs to run, no files to make or remove, no connections of its own.
-// What a reload needs stays possible: opening any file that its user may open.
+// Opening any file that its user may open stays possible, for a reload.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// What the design costs without the product: one thread takes as many requests as there are out of
+// The design without the product: one thread takes as many requests as there are out of
 // a socket, hands them to an O_DIRECT file in batches, and answers what is done in one system call.
 // A measure for the bench, not a server: it checks nothing, limits nothing, and gives up on any
 // error. READ and WRITE are carried out, FLUSH and the rest are only answered.

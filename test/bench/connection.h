@@ -18,7 +18,7 @@
 
 namespace bench {
 
-// What happened on some connections; those of several are merged.
+// The results of some connections; those of several are merged.
 struct Results {
   Histogram latency;                              // of successful requests
   std::array<std::uint64_t, 8> operations{};      // successful ones, by command
@@ -98,8 +98,8 @@ class Connection final : private ReplySink {
   std::uint32_t in_flight_ = 0;
   std::uint64_t completed_at_ = 0;  // nanoseconds: when the replies being parsed arrived
 
-  // What is to be sent. Request headers stand in `headers_`, which never grows beyond its capacity
-  // while pieces point into it; payloads point into the contents.
+  // The bytes to be sent. Request headers stand in `headers_`, which never grows beyond its
+  // capacity while pieces point into it; payloads point into the contents.
   std::vector<std::byte> headers_;
   std::vector<iovec> pieces_;
   std::size_t next_piece_ = 0;

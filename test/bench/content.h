@@ -1,5 +1,5 @@
-// What a benchmarked image holds: a deterministic function of the offset, so that any read can be
-// checked without remembering the writes. Immutable after construction; shared by all threads.
+// The content of a benchmarked image: a deterministic function of the offset, so that any read can
+// be checked without remembering the writes. Immutable after construction; shared by all threads.
 //
 // The bytes repeat after `period`, which lets a write send them from one table without generating
 // anything. The period is eight times an odd number: two blocks of 4 KiB look alike only when they

@@ -8,7 +8,7 @@
 namespace bench {
 namespace {
 
-// What is written on the command line before it becomes Options.
+// The words of the command line before they become Options.
 struct Raw {
   std::string address;
   std::optional<std::string> export_name;

@@ -11,7 +11,7 @@
 
 namespace bench {
 
-// What the replies are about; the parser's owner.
+// The receiver of the replies; the parser's owner.
 class ReplySink {
  public:
   // Bytes a read asked for, of any other request 0. The request must be in flight, else throws

@@ -173,7 +173,7 @@ void FaultyQueue::flush() noexcept {
   }
   start_due();
   inner_->flush();
-  // Whatever could not start, or failed at once, is for harvest() to look at.
+  // Operations that could not start, or failed at once, are for harvest() to look at.
   if (!to_start_.empty() || !to_complete_.empty()) EventFd::signal(wakeup_fd());
 }
 
@@ -235,8 +235,8 @@ std::size_t FaultyQueue::complete_due() {
   return now.size();
 }
 
-// Those that are due and still here are held. The others ask for another turn, as a device would
-// with its next completion.
+// Operations that are due and still here are held. The others ask for another turn, as a device
+// would with its next completion.
 void FaultyQueue::count_held() {
   std::size_t held = 0;
   bool waiting = false;

@@ -19,7 +19,7 @@ namespace engine {
 
 class FaultyQueue;
 
-// What happens at random. Percentages are of the operations.
+// The faults that happen at random. Percentages are of the operations.
 struct FaultPlan {
   std::uint64_t seed = 1;      // each queue derives its own from it
   unsigned delay_percent = 0;  // held back, half of them before they start, half when they are done

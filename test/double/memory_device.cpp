@@ -86,7 +86,7 @@ std::unique_ptr<IoQueue> MemoryDevice::make_queue(std::size_t depth_max) {
   return std::make_unique<AligningQueue>(std::move(queue), alignment_, range_lock_);
 }
 
-// What the kernel would refuse, and what an AligningQueue promises not to ask for.
+// False for what the kernel would refuse, and an AligningQueue promises not to ask for.
 bool MemoryDevice::is_acceptable(const Io& io) const noexcept {
   if (io.operation == Operation::flush) return io.length == 0;
   if (io.length == 0 || io.offset > options_.size || io.length > options_.size - io.offset)

@@ -1,4 +1,4 @@
-// What every BlockDevice promises, checked on any of them: to be called from a TEST_CASE, with a
+// The promises of every BlockDevice, checked on any of them: to be called from a TEST_CASE, with a
 // factory. Each section makes a device of its own. The device reads as zeroes at first.
 #pragma once
 

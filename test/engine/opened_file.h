@@ -19,7 +19,7 @@ inline FileDescriptor open_fd(const std::string& path, int flags) {
   return FileDescriptor(::open(path.c_str(), flags | O_CLOEXEC));
 }
 
-// What a device reports, from any thread.
+// The reports of a device, from any thread.
 class Reports {
  public:
   void add(std::string_view line) {

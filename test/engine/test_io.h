@@ -1,4 +1,4 @@
-// What the engine's tests drive queues with: an Io that remembers its result, memory that fits
+// Tools that drive queues in the engine's tests: an Io that remembers its result, memory that fits
 // Io::buffer's promise, and waiting for completions by the queue's wakeup_fd. One thread per queue,
 // as in the server.
 #pragma once

@@ -57,7 +57,7 @@ def test_every_manifest_is_valid_for_kubernetes(complaints):
             assert wrong == [], f"{name}: {manifest['kind']} {manifest['metadata']['name']}"
 
 
-# What must be found when it is done to the sidecar's pod.
+# Mistakes in the sidecar's pod that must be found.
 BROKEN = {
     "unknown field": lambda pod: pod["spec"].update(terminationGrace=5),
     "unknown field of a container": lambda pod: pod["spec"]["containers"][0].update(vollumes=[]),

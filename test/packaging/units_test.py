@@ -93,7 +93,7 @@ def test_the_template_differs_from_the_unit_in_its_configuration_only():
 
 
 def test_the_flags_in_the_units_are_those_of_the_program(tmp_path):
-    """What ExecStart says, with the configuration elsewhere."""
+    """The command of ExecStart, with the configuration elsewhere."""
     image = images.make_image(tmp_path / "disk.img", images.MIB)
     config = tmp_path / "loopnbd.toml"
     config.write_text(f'[[export]]\npath = "{image}"\n')
@@ -189,7 +189,7 @@ def test_the_system_calls_of_serving_are_those_that_the_unit_allows(tmp_path):
         process.wait(server.WAIT_SECONDS)
     used = set(re.findall(r"^\d+ +([a-z0-9_]+)\(", trace.read_text(), re.MULTILINE))
     assert {"io_submit", "fallocate", "execve"} <= used
-    # Those of the sanitizers at start and end are not the program's.
+    # The system calls of the sanitizers at start and end are not the program's.
     assert used - allowed - {"ptrace", "sigaltstack", "execve"} == set()
 
 

@@ -21,8 +21,8 @@ namespace {
 constexpr ReplyTo structured = {HeaderStyle::structured, 0x1122334455667788, 0x99aabbccddeeff00};
 constexpr ReplyTo extended = {HeaderStyle::extended, 0x1122334455667788, 0x99aabbccddeeff00};
 
-// What `encode` writes to a buffer of the promised size, as hexadecimal text; checks that it writes
-// only what it says.
+// The bytes that `encode` writes to a buffer of the promised size, as hexadecimal text; checks that
+// it writes only what it says.
 template <typename Encode>
 std::string encoded(Encode encode) {
   Bytes out(proto::reply_header_size_max, std::byte{0xee});

@@ -20,7 +20,7 @@ class Control:
         return server.run("ctl", "--socket", self.path, *arguments, timeout=2 * WAIT_SECONDS)
 
     def text(self, *arguments):
-        """What it prints; it must succeed."""
+        """Returns its output; it must succeed."""
         done = self.run(*arguments)
         assert done.returncode == 0, done.stderr
         assert done.stderr == "", done.stderr
@@ -45,7 +45,7 @@ class Control:
         return done.stderr
 
     def export(self, name):
-        """What the status says of one export."""
+        """The status of one export."""
         (found,) = (entry for entry in self.json("status")["exports"] if entry["name"] == name)
         return found
 

@@ -15,7 +15,7 @@ LIMIT_SECONDS = 900
 
 def folder(name, script, *ingredients):
     """build/NAME/root-HASH, made by `script FOLDER`; HASH is that of the script and of the
-    ingredients, which are bytes. Whoever comes while another makes it waits for it.
+    ingredients, which are bytes. A second caller waits while another makes it.
     """
     cache = ROOT / "build" / name
     cache.mkdir(parents=True, exist_ok=True)

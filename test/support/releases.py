@@ -12,7 +12,7 @@ NAMES = list(dict.fromkeys((OWN, TRIXIE)))
 
 
 def trixie():
-    """What build-trixie makes: `bin` is for PATH, `root` has the packages' files."""
+    """The output of build-trixie: `bin` is for PATH, `root` has the packages' files."""
     return made_once.folder("trixie", pathlib.Path(__file__).with_name("build-trixie"))
 
 

@@ -163,7 +163,7 @@ class Server:
         )
 
     def log(self):
-        """What it has said so far on stdout and stderr."""
+        """Its output so far on stdout and stderr."""
         with self._news:
             return self._text
 

@@ -33,7 +33,7 @@ def qemu_options(server, credentials, export_name=""):
 
 
 def context(pki, certificate=None):
-    """What Python connects with: trusts our authority, shows a certificate if one is named."""
+    """A context for Python: trusts our authority, shows a certificate if one is named."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.load_verify_locations(pki / "ca-cert.pem")
     if certificate:

@@ -1,4 +1,4 @@
-"""What watches the server in the tests: an HTTP client for its endpoints, a thread that is made to
+"""Watchers of the server in the tests: an HTTP client for its endpoints, a thread that is made to
 hang, the socket of a service manager.
 """
 

@@ -1,4 +1,4 @@
-"""Who may do what: rules for networks, users, certificates and keys, and leases for writers."""
+"""Rights of clients: rules for networks, users, certificates and keys, and leases for writers."""
 
 import json
 import os
@@ -134,7 +134,7 @@ def test_certificates_and_keys_open_exports_to_their_names(configured, pki, tmp_
         (tmp_path / name).write_bytes((pki / name).read_bytes())
     certificates.make_client_certificate(tmp_path, "client", "other")
     assert names(tls_certificates=tmp_path) == ["e2"]
-    # What was true before STARTTLS is not what counts: nobody is known by name yet.
+    # Nobody is known by name yet: a name counts only behind STARTTLS.
     with Client(server.connect()).greet() as client:
         assert listed(client) == []
         tls.start_tls(client, tls.context(pki, "client"))

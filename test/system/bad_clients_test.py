@@ -35,7 +35,7 @@ pytestmark = pytest.mark.workers
 
 
 def compact_conversation():
-    """What a client may say: every kind of message once."""
+    """The words of a client: every kind of message once."""
     return (
         struct.pack(">I", FIXED_NEWSTYLE | NO_ZEROES)
         + option_message(OPT_STRUCTURED_REPLY)

@@ -93,7 +93,7 @@ def pki(tmp_path_factory):
 
 @pytest.fixture
 def tls_arguments(pki):
-    """What a server is started with that has a certificate and pre-shared keys."""
+    """The arguments of a server that has a certificate and pre-shared keys."""
     return (
         "--tls-certificate",
         pki / "server-cert.pem",

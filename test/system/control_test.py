@@ -160,7 +160,7 @@ def test_removing_an_export_ends_its_connections(serve, control, image, how):
 def test_a_file_changes_its_offset_under_writing_clients_when_they_are_drained(
     serve, control, tmp_path
 ):
-    """What was acknowledged before the drain is there; nothing of it comes later."""
+    """All that was acknowledged before the drain is there; nothing of it comes later."""
     disk = images.make_sparse_image(tmp_path / "disk.img", 8 * MIB)
     head = f'workers = 3\n[control]\nsocket = "{control.path}"\n'
     configuration = Configuration(tmp_path / "loopnbd.toml", export("a", disk), head=head)
@@ -289,7 +289,7 @@ def test_a_reload_says_what_it_has_done_and_a_bad_one_why_not(serve, control, tm
 
 
 def read_screen(descriptor, until):
-    """What a program draws on its terminal, up to a sign."""
+    """The screen that a program draws on its terminal, up to a sign."""
     screen = ""
     while until not in screen:
         assert select.select([descriptor], [], [], servers.WAIT_SECONDS)[0], screen

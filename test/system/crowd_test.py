@@ -55,7 +55,7 @@ def write_and_read_back(clients, generation):
 @pytest.mark.parametrize("listen", ["unix", "tcp"])
 def test_a_thousand_clients_write_at_once_and_all_is_there(serve, tmp_path, many_files, listen):
     disk = images.make_sparse_image(tmp_path / "disk.img", COUNT * BLOCK)
-    # What a sanitizer keeps of freed memory is none of the server's.
+    # A sanitizer keeps freed memory, which is none of the server's.
     options = environment()["ASAN_OPTIONS"] + ":quarantine_size_mb=1"
     watched = watch(
         serve,
@@ -86,7 +86,7 @@ def test_a_thousand_clients_write_at_once_and_all_is_there(serve, tmp_path, many
 
 
 def test_a_thousand_clients_do_not_keep_the_server_from_ending(serve, tmp_path, many_files):
-    """What was acknowledged is there, and nobody waits for those that do nothing."""
+    """All that was acknowledged is there, and nobody waits for those that do nothing."""
     disk = images.make_sparse_image(tmp_path / "disk.img", COUNT * BLOCK)
     server = serve("--max-connections", str(COUNT), f"disk={disk}")
     clients = [server.client() for _ in range(COUNT)]

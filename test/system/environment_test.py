@@ -1,4 +1,4 @@
-"""What an operator's shell or service manager may hand over: closed streams and small limits."""
+"""Surroundings that a shell or service manager hands over: closed streams and small limits."""
 
 import fcntl
 import os

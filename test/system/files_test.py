@@ -1,4 +1,4 @@
-"""What is behind an export: sizes, windows, alignment, modes, locks, and files that change or run
+"""Files behind exports: sizes, windows, alignment, modes, locks, and files that change or run
 out.
 """
 

@@ -249,7 +249,7 @@ def test_stdio_works_over_a_tcp_socket_as_inetd_passes_it(image):
 
 
 def test_the_socket_file_is_created_for_its_owner(serve, image):
-    """Whoever may connect may write the disk: the mode must not be wider than the umask says."""
+    """To connect is to write the disk: the mode must not be wider than the umask says."""
     running = serve(image)
     mode = os.stat(running.address).st_mode
     assert stat.S_ISSOCK(mode) and not mode & stat.S_IWOTH

@@ -1,4 +1,4 @@
-"""What the program gives up before it serves: privileges, system calls, files."""
+"""The program gives up before it serves: privileges, system calls, files."""
 
 import os
 import pathlib

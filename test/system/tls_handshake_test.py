@@ -254,7 +254,7 @@ def test_a_client_that_never_reads_stalls_itself_alone(server, pki, image):
         with tls.client(server, tls.context(pki), "disk") as client:
             assert client.read(0, 4 << 20) == image.read_bytes()
             client.write(5, b"x" * 100_000)
-        # What it was sent in pieces while the socket was full is whole.
+        # Replies that were sent in pieces while the socket was full are whole.
         data = image.read_bytes()
         for _ in range(64):
             (chunk,) = stalled.reply()

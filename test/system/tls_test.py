@@ -18,7 +18,7 @@ def listen(request):
 
 @pytest.fixture(params=["certificates", "keys"])
 def access(request, pki):
-    """What a URI needs to get in: with the authority's certificate, or with a user's key."""
+    """Parts of a URI that lets one in: with the authority's certificate, or with a user's key."""
     if request.param == "certificates":
         return {"tls_certificates": pki}
     return {"user": "alice", "tls_psk_file": pki / "keys.psk"}

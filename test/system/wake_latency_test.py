@@ -18,7 +18,7 @@ def device(root_only):
 
 
 def limit_us():
-    """What the kernel keeps to now: the least that any process has asked for."""
+    """The limit that the kernel keeps to now: the least that any process has asked for."""
     with DEVICE.open("rb", buffering=0) as file:
         return struct.unpack("i", file.read(4))[0]
 

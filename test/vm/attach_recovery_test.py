@@ -1,4 +1,4 @@
-"""What an attached device survives: the end of our own process, of the server behind an nbd://
+"""An attached device survives: the end of our own process, of the server behind an nbd://
 address, of its network, and a machine without memory. In each case a file system is mounted on the
 device and its writes are verified, and it must not see an error.
 """

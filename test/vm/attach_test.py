@@ -31,7 +31,7 @@ def devices(machine):
 
 
 def refused(machine, command):
-    """What a command that must fail with status 1 says."""
+    """The message of a command that must fail with status 1."""
     ended = machine.run(command, check=False)
     assert ended.status == 1, f"{command}: {ended}"
     return ended.stderr

@@ -1,4 +1,4 @@
-"""What the tests in guests share: the way to the rig, a network, servers outside the guest."""
+"""Fixtures of the tests in guests: the way to the rig, a network, servers outside the guest."""
 
 import contextlib
 import os

@@ -71,7 +71,7 @@ def missing(net, mode, blocks):
 
 
 def switch(machine, table):
-    """The disk from now on. What the file system has not written yet stays where it is."""
+    """The disk from now on. Data that the file system has not written yet stay there."""
     machine.run(f"""dmsetup suspend --nolockfs --noflush disk
         dmsetup reload disk /tmp/{table} && dmsetup resume disk""")
 

@@ -40,7 +40,7 @@ class Victim:
         self.machine.run(f"until {condition}; do sleep 0.1; done", timeout=seconds)
 
     def check_image(self):
-        """What was synced before is there; the rest is what the journal makes of it."""
+        """All that was synced before is there; the rest is what the journal makes of it."""
         self.server.stop()
         with images.mounted("ext4", self.image, self.image.parent / "mnt", "loop") as root:
             assert (root / "before").read_text() == "durable\n"

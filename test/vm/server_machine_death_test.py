@@ -1,6 +1,6 @@
 """The server's machine loses power in the middle of writes and is started again: all that a client
-elsewhere was told is durable is there. What would have been lost at any other moment is looked at
-in power_cut_test.py.
+elsewhere was told is durable is there. For the data that would have been lost at any other moment,
+see power_cut_test.py.
 """
 
 from flaky_disk_test import MODES, make_images, missing, start, writer_of

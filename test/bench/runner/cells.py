@@ -1,4 +1,4 @@
-"""What is measured: a Cell is one row of the report, to be done by every server."""
+"""The things that are measured: a Cell is one row of the report, to be done by every server."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ LOAD_MIX = "write:1M:16,trim:1G:1,flush:0:3"
 LOAD_RATE = 100  # requests per second
 
 BUFFERED_SERVERS = ("loopnbd-buffered", "nbdkit", "nbd-server")
-# Those that only some sections are interested in.
+# Servers that only some sections are interested in.
 SECTIONS_OF = {"fio-file": (DISK,), "bare": (TABLE, DISK), "loopnbd-awake": (TABLE,)}
 DISK_SERVERS = ("loopnbd", "bare", "fio-file", "loop-direct")
 

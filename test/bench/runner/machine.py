@@ -1,4 +1,4 @@
-"""What /proc says of processes and of the machine, and the kernel's switches the bench needs."""
+"""The words of /proc about processes and the machine, and the kernel's switches the bench needs."""
 
 import os
 import pathlib
@@ -86,7 +86,7 @@ def cpu_model():
 
 
 def first_line(*command):
-    """What a program prints first, on either channel; for versions."""
+    """The first line that a program prints, on either channel; for versions."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except OSError:

@@ -10,7 +10,7 @@ from runner import generator, machine, servers
 
 FIO_SERVERS = ("fio-file", "loop-direct", "loop-buffered")
 
-# What is a median of the rounds; the rest of a result is that of the last round.
+# Values that are medians of the rounds; the rest of a result is that of the last round.
 MEDIANS = (
     "iops",
     "bytes_per_second",

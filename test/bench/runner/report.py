@@ -1,4 +1,4 @@
-"""The report as Markdown. What a reader compares comes first: ratios from one run."""
+"""The report as Markdown. Ratios from one run come first: readers compare them."""
 
 from runner import cells as catalogue
 from runner import measure
@@ -157,7 +157,7 @@ def quotient(results, mine, others, key="iops"):
 
 
 def table_verdict(rows):
-    """What the product adds to the costs of its design, and how fast that could be at best."""
+    """The costs that the product adds to its design, and how fast that could be at best."""
     lines = []
     for cell, results in rows:
         found = ratios(cell, results)
@@ -196,7 +196,7 @@ def disk_verdict(rows):
 
 
 def connections_verdict(rows):
-    """What several and idle connections do to each server."""
+    """The effect of several and of idle connections on each server."""
     lines = []
     for name in names_of(rows):
         one = find(rows, "4k-randread-1x32", name)

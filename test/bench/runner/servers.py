@@ -231,7 +231,7 @@ def qemu_nbd(name, aio):
 
 
 def bare(binary):
-    """What the design costs without the product; Unix sockets only."""
+    """The design without the product; Unix sockets only."""
     return Server(
         "bare", binary, lambda endpoint, image: [str(image), str(endpoint.socket_path)]
     )

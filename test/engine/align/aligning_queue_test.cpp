@@ -22,7 +22,7 @@ namespace {
 constexpr std::size_t block = 4096;
 using Bytes = std::vector<std::byte>;
 
-// What went down: operation, begin and end of the range, FUA, fast_zero.
+// An operation that went down: operation, begin and end of the range, FUA, fast_zero.
 using Passed = std::tuple<Operation, std::uint64_t, std::uint64_t, bool, bool>;
 
 class RecordingQueue final : public IoQueue {

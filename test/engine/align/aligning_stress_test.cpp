@@ -35,7 +35,8 @@ struct Place {
   std::size_t length;
 };
 
-// What a thread may write: its slots of the shared blocks, its blocks, its piece of the tail.
+// The places that a thread may write: its slots of the shared blocks, its blocks, its piece of the
+// tail.
 std::vector<Place> places_of(std::size_t thread, bool aligned_only) {
   std::vector<Place> places;
   for (std::size_t index = 0; index < block_count; ++index) {

@@ -141,7 +141,7 @@ TEST_CASE("the first sub-block write starts at once when no write is in flight")
 
 namespace {
 
-// What the lock protects: a plain counter for each block, which the thread sanitizer watches, too.
+// The lock protects a plain counter for each block, which the thread sanitizer watches, too.
 struct Blocks {
   static constexpr std::size_t count = 8;
   std::array<std::uint64_t, count> writes{};

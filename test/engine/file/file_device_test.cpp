@@ -40,7 +40,7 @@ using Bytes = std::vector<std::byte>;
 
 constexpr std::uint64_t mib = 1U << 20;
 
-// What a device stands on, destroyed from the last to the first.
+// The things that a device stands on, destroyed from the last to the first.
 struct Backing {
   Backing(const std::string& folder, std::uint64_t size) : file(folder, size) {}
 

@@ -26,7 +26,7 @@ constexpr std::size_t region_size = 256U
                                     << 10;  // bytes of the export that one client has for itself
 constexpr std::size_t unit = 512;           // bytes; the shadow knows or does not know such units
 
-// What one client knows of its region: a byte is certain when the last write to it was
+// One client's knowledge of its region: a byte is certain when the last write to it was
 // acknowledged.
 class Shadow {
  public:

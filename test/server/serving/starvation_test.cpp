@@ -1,4 +1,4 @@
-// What clients may do to the memory that all of a worker's connections share: nobody waits for
+// Clients may do what they like to the memory that a worker's connections share: nobody waits for
 // ever.
 #include <poll.h>
 #include <sys/socket.h>

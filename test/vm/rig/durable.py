@@ -62,6 +62,6 @@ def content(block):
 
 
 def missing(connection, export_name, blocks):
-    """Those of the blocks that do not hold what was written there."""
+    """The blocks that do not hold what was written there."""
     with nbd_client.Client(connection).start(export_name) as client:
         return {block for block in blocks if client.read(block * BLOCK, BLOCK) != content(block)}

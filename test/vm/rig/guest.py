@@ -4,7 +4,7 @@
         machine.run("modprobe nbd max_part=8")
         machine.power_off()              # without a warning, as by the plug
 
-Whatever happens a guest ends: with its test's process, after LIFE_SECONDS at the latest.
+A guest always ends: with its test's process, after LIFE_SECONDS at the latest.
 """
 
 import base64
@@ -206,14 +206,14 @@ class Guest:
         return int(status.read_text()) if status.exists() else None
 
     def log(self):
-        """What its script has said so far."""
+        """The output of its script so far."""
         for path in (self.folder / "log", self.host / "log"):
             if path.exists():
                 return path.read_text(errors="replace")
         return ""
 
     def console(self):
-        """What its kernel has said, for the one who looks into a failure: the end of it."""
+        """The end of its kernel's output, for the one who looks into a failure."""
         return self._console_text.decode(errors="replace")[-8000:]
 
     def power_off(self):

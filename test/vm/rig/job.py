@@ -1,4 +1,4 @@
-"""What a guest finds in /host: loopnbd with its libraries, what to run, and files of the test."""
+"""/host of a guest: loopnbd with its libraries, what to run, and files of the test."""
 
 import os
 import pathlib

@@ -25,7 +25,7 @@ class Entry:
 
 
 def entries(path, start):
-    """Those of the log that begins at byte `start` of the file."""
+    """The entries of the log that begins at byte `start` of the file."""
     with open(path, "rb") as file:
         file.seek(start)
         magic, version, count, sector_size = SUPER.unpack(file.read(SUPER.size))
