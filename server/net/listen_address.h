@@ -29,7 +29,7 @@ class ListeningSocket {
 };
 
 // Opens HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT; a host name may stand for several sockets.
-// What of these the machine does not have (no IPv6) is left out with a warning, and so is the
+// Families that the machine does not have (no IPv6) are left out with a warning, and so is the
 // wildcard of IPv6: then nothing may come back. A stale Unix socket is replaced. Throws
 // std::runtime_error with a message for people.
 std::vector<ListeningSocket> open_listening_sockets(const std::string& address);

@@ -11,7 +11,7 @@ using server::uri_part;
 
 namespace {
 
-// What bash makes of a word.
+// The text that bash makes of a word.
 std::string echoed(const std::string& word) {
   const auto command = "printf %s " + shell_word("printf %s " + word) + " | bash";
   const auto pipe = std::unique_ptr<FILE, int (*)(FILE*)>(::popen(command.c_str(), "r"), ::pclose);
