@@ -94,12 +94,16 @@ std::uint64_t payload_length(const RequestHeader& request, HeaderStyle style) no
   return follows ? request.length : 0;
 }
 
+std::uint64_t served_payload_length_max(const RequestRules& rules) noexcept {
+  return served_payload_factor * rules.payload_length_max;
+}
+
 // A longer payload is not worth reading only to refuse it.
 std::uint64_t consumed_payload_length_max(const RequestRules& rules) noexcept {
-  const std::uint64_t limit = rules.payload_length_max;
+  const auto served = served_payload_length_max(rules);
   if (rules.header_style == HeaderStyle::extended)
-    return std::max(limit, default_payload_length_max);
-  return limit + excess_payload_length_max;
+    return std::max(served, default_payload_length_max);
+  return std::max(served, rules.payload_length_max + excess_payload_length_max);
 }
 
 Refusal check_range(const RequestHeader& request, const RequestRules& rules) noexcept {
@@ -113,12 +117,13 @@ Refusal check_range(const RequestHeader& request, const RequestRules& rules) noe
 }
 
 Refusal check_payload_bounds(const RequestHeader& request, const RequestRules& rules) noexcept {
-  if (request.command == Command::write && request.length > rules.payload_length_max)
+  const auto length_max = served_payload_length_max(rules);
+  if (request.command == Command::write && request.length > length_max)
     return {Error::invalid, "the payload is longer than the maximum payload size"};
   if (request.command != Command::read) return {};
   if (has_flag(request, command_flag::df) && request.length > df_length_max)
     return {Error::overflow, "the length is too large for a reply in one piece"};
-  if (request.length > rules.payload_length_max)
+  if (request.length > length_max)
     return {Error::overflow, "the length is larger than the maximum payload size"};
   return {};
 }

@@ -47,7 +47,7 @@ struct RequestRules {
   std::uint64_t export_size = 0;         // bytes
   std::uint16_t transmission_flags = 0;  // as told to the client
   HeaderStyle header_style = HeaderStyle::simple;
-  std::uint32_t payload_length_max = 0;  // bytes
+  std::uint32_t payload_length_max = 0;  // bytes; as told to the client
   bool block_status_selected = false;    // at least one metadata context is selected
 };
 
@@ -62,11 +62,15 @@ struct Verdict {
 // A READ with DF longer than this is refused with EOVERFLOW; the spec demands at least 64 KiB. It
 // leaves the blocks around an unaligned read room in a buffer of 1 MiB.
 inline constexpr std::uint64_t df_length_max = (std::uint64_t{1} << 20) - (std::uint64_t{64} << 10);
-// A payload beyond payload_length_max is refused and consumed up to this much more; beyond that
-// the client is disconnected.
+// READs and WRITEs are served up to so many times the payload_length_max that was told: clients
+// exist that never ask for it, and what is done in pieces holds no more memory.
+inline constexpr std::uint64_t served_payload_factor = 2;
+// A payload beyond payload_length_max and this much more disconnects the client; up to there one
+// that is not served is refused and consumed.
 inline constexpr std::uint64_t excess_payload_length_max = std::uint64_t{64} << 20;
-// The same for extended headers, where the extension wants a disconnect already beyond the maximum;
-// but what the spec calls the default maximum is consumed also where payload_length_max is less.
+// The same for extended headers, where the extension wants a disconnect already beyond the maximum:
+// beyond what is served here; but what the spec calls the default maximum is consumed also where
+// payload_length_max is less.
 inline constexpr std::uint64_t default_payload_length_max = std::uint64_t{32} << 20;
 
 // Answers every question about a request before any work is done for it: known command, allowed

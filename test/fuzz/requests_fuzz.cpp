@@ -74,7 +74,7 @@ void check_accepted(const RequestHeader& request, const RequestRules& rules,
   if (command == Command::write_zeroes)
     require(has(offered, told::send_write_zeroes), "WRITE_ZEROES was offered");
   if (command == Command::read || command == Command::write)
-    require(request.length <= rules.payload_length_max, "the maximum payload is kept");
+    require(request.length / 2 <= rules.payload_length_max, "twice the maximum payload at most");
   if (command == Command::write)
     require(verdict.payload_length == request.length, "a write has its bytes");
   if (command == Command::block_status)
@@ -94,8 +94,10 @@ void check_verdict(const RequestHeader& request, const RequestRules& rules,
   require(verdict.reason.empty() == (verdict.error == Error::none), "refusals say why");
   require(!verdict.disconnect || verdict.error != Error::none, "disconnects are refusals");
   if (!verdict.disconnect)
-    require(verdict.payload_length <= rules.payload_length_max + proto::excess_payload_length_max,
-            "no absurd payload is consumed");
+    require(
+        verdict.payload_length <=
+            rules.payload_length_max + std::max<std::uint64_t>(rules.payload_length_max, 64U << 20),
+        "no absurd payload is consumed");
   const auto command = request.command;
   switch (verdict.error) {
     case Error::none:
