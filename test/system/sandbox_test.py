@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pwd
+import signal
 import stat
 import subprocess
 
@@ -57,6 +58,36 @@ def test_root_becomes_another_user_when_everything_is_open(serve, image, root_on
     source = images.make_image(image.parent / "new.img", image.stat().st_size, seed=8)
     images.command("nbdcopy", "--flush", source, uri)
     assert images.sha256(image) == images.sha256(source)
+
+
+def test_other_processes_of_its_user_cannot_look_into_it(serve, tmp_path, image, root_only):
+    """It holds what only root may open. A reload still reads what it needs."""
+    os.chmod(tmp_path, 0o755)
+    config = tmp_path / "loopnbd.toml"
+    export = f'[[export]]\npath = "{image}"\nname = "%s"\n'
+    config.write_text(export % "before")
+    running = serve("--config", config, "--user", "nobody")
+    running.wait_for_log("sandbox: running as nobody")
+    nobody = pwd.getpwnam("nobody")
+    for look in (["ls", "fd/"], ["head", "-c1", "environ"], ["head", "-c0", "mem"]):
+        result = subprocess.run(
+            look,
+            cwd=f"/proc/{running.pid}",
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            timeout=server.WAIT_SECONDS,
+            check=False,
+        )
+        assert "Permission denied" in result.stderr, (look, result)
+    os.chmod(image, 0o666)
+    config.write_text(export % "after")
+    running.signal(signal.SIGHUP)
+    running.wait_for_log("the configuration was read again")
+    with running.client("after") as client:
+        assert client.read(0, 512) == image.read_bytes()[:512]
 
 
 def test_a_user_that_cannot_be_is_refused(image, root_only):

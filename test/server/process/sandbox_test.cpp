@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,9 +13,11 @@
 
 #include <catch2/catch.hpp>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <functional>
 #include <string>
+#include <thread>
 
 #include "engine/file_descriptor.h"
 #include "server/base/log.h"
@@ -87,6 +90,13 @@ bool connect_to(in_port_t port) {
   return ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }
 
+// clone() without glibc's wrapper, which would want a stack; a child that it makes ends at once.
+bool clone_with(unsigned long flags) {
+  const auto child = ::syscall(SYS_clone, flags | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
+  if (child == 0) ::_exit(0);
+  return child > 0;
+}
+
 }  // namespace
 
 TEST_CASE("in the sandbox no program runs, and no file is made or removed") {
@@ -139,6 +149,33 @@ TEST_CASE("the sandbox leaves to devices what they need") {
   const auto left = tried(config, set_up_ring, {.io_uring = true});
   CHECK((left == EINVAL || left == EFAULT || left == ENOSYS));
   CHECK(tried(config, run_program, {.io_uring = true, .outgoing_tcp = true}) == EPERM);
+}
+
+TEST_CASE("in the sandbox processes are made, and no namespaces") {
+  const auto config = server::Config{};
+  for (const auto flag : {CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWIPC,
+                          CLONE_NEWUTS, CLONE_NEWCGROUP}) {
+    CAPTURE(flag);
+    CHECK(tried(config, [&] { return clone_with(static_cast<unsigned>(flag)); }) == EPERM);
+    CHECK(tried(config, [&] {
+            return clone_with(static_cast<unsigned>(flag) | CLONE_NEWUSER | CLONE_FS);
+          }) == EPERM);
+    CHECK(tried(config, [&] { return ::unshare(flag) == 0; }) == EPERM);
+  }
+  CHECK(tried(config, [] { return clone_with(0); }) == 0);
+  // As a kernel without it answers: glibc goes on with clone().
+  CHECK(tried(config, [] { return ::syscall(SYS_clone3, nullptr, 0) >= 0; }) == ENOSYS);
+  CHECK(tried(config, [] {
+          std::thread([] {}).join();
+          return true;
+        }) == 0);
+}
+
+TEST_CASE("in the sandbox other processes' descriptors and memory are out of reach") {
+  const auto config = server::Config{};
+  CHECK(tried(config, [] { return ::syscall(SYS_pidfd_getfd, -1, 0, 0) >= 0; }) == EPERM);
+  CHECK(tried(config, [] { return ::syscall(SYS_process_madvise, -1, nullptr, 0, 0, 0) >= 0; }) ==
+        EPERM);
 }
 
 TEST_CASE("without the sandbox everything is as it was") {
