@@ -85,11 +85,19 @@ Awaitable<Server::Reloaded> Server::reload(Departure departure) {
 }
 
 std::vector<std::string> Server::wanted_addresses(const Config& config) const {
-  const auto passed = [](const auto& entry) { return entry.address.empty(); };
-  if (config.listen.empty() && std::ranges::none_of(sockets_, passed) &&
-      std::ranges::none_of(listeners_, passed))
-    return {std::string(default_listen_address)};
-  return config.listen;
+  auto passed = std::vector<std::string_view>{};
+  for (const auto& [address, socket] : sockets_)
+    if (address.empty()) passed.push_back(socket.name());
+  for (const auto& [address, listener] : listeners_)
+    if (address.empty()) passed.push_back(listener->name());
+  if (config.listen.empty() && passed.empty()) return {std::string(default_listen_address)};
+  auto addresses = config.listen;
+  // An address that the service manager listens on, too, is served by the socket that it has
+  // passed.
+  std::erase_if(addresses, [&](const auto& address) {
+    return std::ranges::find(passed, address) != passed.end();
+  });
+  return addresses;
 }
 
 std::vector<Server::OpenSocket> Server::open_new_sockets(const Config& config) const {

@@ -2,6 +2,7 @@
 unit's way to start the program.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -127,12 +128,17 @@ def test_the_service_is_ready_and_reloads_as_the_unit_asks(tmp_path):
 
 
 def test_the_socket_unit_starts_the_service_by_its_first_client(tmp_path):
-    """systemd-socket-activate with the addresses of loopnbd.socket and the flags of the service."""
+    """systemd-socket-activate with the addresses of loopnbd.socket and the flags of the service.
+    The configuration names them, as the example does; nothing is reachable from outside.
+    """
     image = images.make_image(tmp_path / "disk.img", images.MIB)
     config = tmp_path / "loopnbd.toml"
-    config.write_text(f'[[export]]\npath = "{image}"\n')
-    assert re.search(r"^ListenStream=10809$", (UNITS / "loopnbd.socket").read_text(), re.MULTILINE)
+    listened = re.findall(r"^ListenStream=(.*)$", (UNITS / "loopnbd.socket").read_text(), re.M)
+    assert listened == ["127.0.0.1:10809"]
+    (example,) = re.findall(r"^listen = (.*)$", (PACKAGING / "loopnbd.toml").read_text(), re.M)
+    assert listened[0] in json.loads(example)
     port = server.free_port()
+    config.write_text(f'listen = ["127.0.0.1:{port}"]\n[[export]]\npath = "{image}"\n')
     process = subprocess.Popen(
         [
             *("systemd-socket-activate", "-l", f"127.0.0.1:{port}"),
