@@ -21,7 +21,7 @@ BlockingPool::BlockingPool(std::size_t thread_count) {
 
 BlockingPool::~BlockingPool() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   given_.notify_all();
@@ -30,7 +30,7 @@ BlockingPool::~BlockingPool() {
 
 void BlockingPool::run(Job& job) noexcept {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     job.next = nullptr;
     (last_ != nullptr ? last_->next : first_) = &job;
     last_ = &job;
@@ -39,17 +39,18 @@ void BlockingPool::run(Job& job) noexcept {
 }
 
 void BlockingPool::work() noexcept {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    given_.wait(lock, [this] { return first_ != nullptr || stopping_; });
-    Job* const job = first_;
-    if (job == nullptr) return;  // stopping, and nothing is left
-    first_ = job->next;
-    if (first_ == nullptr) last_ = nullptr;
-    lock.unlock();
-    job->run();
-    lock.lock();
-  }
+  while (Job* const job = take()) job->run();
+}
+
+// Waits for one; nullptr: the pool stops, and nothing is left.
+BlockingPool::Job* BlockingPool::take() noexcept {
+  const MutexLock lock(mutex_);
+  while (first_ == nullptr && !stopping_) given_.wait(mutex_);
+  Job* const job = first_;
+  if (job == nullptr) return nullptr;
+  first_ = job->next;
+  if (first_ == nullptr) last_ = nullptr;
+  return job;
 }
 
 }  // namespace engine

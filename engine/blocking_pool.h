@@ -2,11 +2,11 @@
 // that would block. One pool serves all devices and workers of the process.
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
-#include <mutex>
 #include <thread>
 #include <vector>
+
+#include "engine/mutex.h"
 
 namespace engine {
 
@@ -36,12 +36,13 @@ class BlockingPool {
 
  private:
   void work() noexcept;
+  Job* take() noexcept;
 
-  std::mutex mutex_;
-  std::condition_variable given_;
-  Job* first_ = nullptr;
-  Job* last_ = nullptr;
-  bool stopping_ = false;
+  Mutex mutex_;
+  ConditionVariable given_;
+  Job* first_ LOOPNBD_GUARDED_BY(mutex_) = nullptr;
+  Job* last_ LOOPNBD_GUARDED_BY(mutex_) = nullptr;
+  bool stopping_ LOOPNBD_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };
 

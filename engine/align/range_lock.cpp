@@ -22,12 +22,12 @@
 namespace engine {
 
 void RangeLock::add(Participant& participant) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   participants_.push_back(&participant);
 }
 
 void RangeLock::remove(Participant& participant) noexcept {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   participants_.erase(std::find(participants_.begin(), participants_.end(), &participant));
 }
 
@@ -39,7 +39,7 @@ bool RangeLock::counted_writes_in_flight() const noexcept {
 }
 
 bool RangeLock::claim(Claim& claim, bool sub_block) noexcept {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (sub_block && !sub_block_writes_seen_.load(std::memory_order_relaxed)) {
     sub_block_writes_seen_.store(true, std::memory_order_seq_cst);
     draining_ = counted_writes_in_flight();
@@ -59,7 +59,7 @@ bool RangeLock::claim(Claim& claim, bool sub_block) noexcept {
 }
 
 void RangeLock::release(Claim& claim) noexcept {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   assert(claim.granted_);
   Claim* const first_newer = claim.newer_;
   unlink(claim);
@@ -72,7 +72,7 @@ void RangeLock::release(Claim& claim) noexcept {
 }
 
 void RangeLock::recheck_counted_writes() noexcept {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!draining_ || counted_writes_in_flight()) return;
   draining_ = false;
   for (Claim* claim = oldest_; claim != nullptr; claim = claim->newer_) {
@@ -112,6 +112,7 @@ bool RangeLock::invariants() const noexcept {
 // close its eventfd.
 void RangeLock::grant(Claim& claim, const Participant* caller) noexcept {
   Participant& owner = *claim.owner_;
+  owner.lock_.mutex_.assert_held();  // its lock is this one
   claim.granted_ = true;
   claim.next_granted_ = nullptr;
   const bool first = owner.first_granted_ == nullptr;
@@ -162,7 +163,7 @@ void RangeLock::Participant::release(Claim& claim) noexcept { lock_.release(clai
 RangeLock::Claim* RangeLock::Participant::next_granted() noexcept {
   if (taken_ == nullptr) {
     if (!has_granted_.load(std::memory_order_acquire)) return nullptr;
-    const std::lock_guard lock(lock_.mutex_);
+    const MutexLock lock(lock_.mutex_);
     taken_ = first_granted_;
     first_granted_ = nullptr;
     last_granted_ = nullptr;

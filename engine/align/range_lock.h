@@ -11,8 +11,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <vector>
+
+#include "engine/mutex.h"
 
 namespace engine {
 
@@ -55,17 +56,18 @@ class RangeLock {
   bool claim(Claim& claim, bool sub_block) noexcept;
   void release(Claim& claim) noexcept;
   void recheck_counted_writes() noexcept;
-  bool counted_writes_in_flight() const noexcept;
-  void unlink(Claim& claim) noexcept;
+  bool counted_writes_in_flight() const noexcept LOOPNBD_REQUIRES(mutex_);
+  void unlink(Claim& claim) noexcept LOOPNBD_REQUIRES(mutex_);
   bool overlaps(const Claim& one, const Claim& other) const noexcept;
-  bool invariants() const noexcept;
-  void grant(Claim& claim, const Participant* caller) noexcept;
+  bool invariants() const noexcept LOOPNBD_REQUIRES(mutex_);
+  void grant(Claim& claim, const Participant* caller) noexcept LOOPNBD_REQUIRES(mutex_);
 
-  std::mutex mutex_;
-  std::vector<Participant*> participants_;  // below here: under mutex_
-  Claim* oldest_ = nullptr;
-  Claim* newest_ = nullptr;
-  bool draining_ = false;  // counted writes from before the first sub-block write may be in flight
+  Mutex mutex_;
+  std::vector<Participant*> participants_ LOOPNBD_GUARDED_BY(mutex_);
+  Claim* oldest_ LOOPNBD_GUARDED_BY(mutex_) = nullptr;
+  Claim* newest_ LOOPNBD_GUARDED_BY(mutex_) = nullptr;
+  // Counted writes from before the first sub-block write may be in flight.
+  bool draining_ LOOPNBD_GUARDED_BY(mutex_) = false;
   std::atomic<bool> sub_block_writes_seen_{false};  // set under mutex_, never cleared, read by all
 };
 
@@ -104,8 +106,8 @@ class RangeLock::Participant {
   alignas(64) std::atomic<std::size_t> counted_{0};
   Claim* taken_ = nullptr;  // granted and already fetched; owning thread only
   alignas(64) std::atomic<bool> has_granted_{false};  // written under the lock's mutex
-  Claim* first_granted_ = nullptr;                    // under the lock's mutex
-  Claim* last_granted_ = nullptr;
+  Claim* first_granted_ LOOPNBD_GUARDED_BY(lock_.mutex_) = nullptr;
+  Claim* last_granted_ LOOPNBD_GUARDED_BY(lock_.mutex_) = nullptr;
 };
 
 }  // namespace engine

@@ -25,7 +25,7 @@ BlockingLane::BlockingLane(BackingFile& file, BlockingPool& pool, const EventFd&
 BlockingLane::~BlockingLane() {
   // The thread that finished the last Io may still be inside finish(); it holds the mutex to the
   // end of that.
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
 }
 
 void BlockingLane::start(Io& io, std::uint64_t done) noexcept {
@@ -35,7 +35,7 @@ void BlockingLane::start(Io& io, std::uint64_t done) noexcept {
 IoList BlockingLane::take_finished() noexcept {
   // Whoever misses the flag here is woken: it is set before the eventfd is signalled.
   if (!any_finished_.load(std::memory_order_relaxed)) return {};
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   any_finished_.store(false, std::memory_order_relaxed);
   return std::exchange(finished_, IoList());
 }
@@ -97,7 +97,7 @@ void BlockingLane::finish(Work& work, std::int64_t result) noexcept {
   work.result = result;
   // Signalled under the lock: once the owner has taken the last Io it may destroy the lane and the
   // eventfd.
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   finished_.push_back(*work.io);
   any_finished_.store(true, std::memory_order_relaxed);
   wakeup_.signal();

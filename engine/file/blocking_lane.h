@@ -5,12 +5,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 
 #include "engine/blocking_pool.h"
 #include "engine/event_fd.h"
 #include "engine/file/backing_file.h"
 #include "engine/io_access.h"
+#include "engine/mutex.h"
 
 namespace engine {
 
@@ -42,8 +42,8 @@ class BlockingLane {
   BlockingPool& pool_;
   const EventFd& wakeup_;
 
-  std::mutex mutex_;
-  IoList finished_;                        // under mutex_
+  Mutex mutex_;
+  IoList finished_ LOOPNBD_GUARDED_BY(mutex_);
   std::atomic<bool> any_finished_{false};  // a hint for the owner; written under mutex_
 };
 

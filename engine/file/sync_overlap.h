@@ -4,11 +4,11 @@
 #pragma once
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <vector>
+
+#include "engine/mutex.h"
 
 namespace engine {
 
@@ -16,7 +16,7 @@ class SyncOverlap {
  public:
   // Any thread, before the call that syncs. Returns the ticket for end().
   std::uint64_t begin() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     running_.push_back(next_);
     return next_++;
   }
@@ -24,27 +24,28 @@ class SyncOverlap {
   // After the call, and after its failure was noted: waits for all that began before now. These
   // wait in turn only for what began before their own end(), so that somebody can always go on.
   void end(std::uint64_t ticket) {
-    std::unique_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     running_.erase(std::find(running_.begin(), running_.end(), ticket));
     ended_.notify_all();
     const auto behind = next_;
     ++waiting_;
     // In the order in which they began, the oldest first.
-    ended_.wait(lock, [&] { return running_.empty() || running_.front() >= behind; });
+    while (!running_.empty() && running_.front() < behind) ended_.wait(mutex_);
     --waiting_;
   }
 
   std::size_t waiting() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return waiting_;
   }
 
  private:
-  mutable std::mutex mutex_;
-  std::condition_variable ended_;
-  std::uint64_t next_ = 0;
-  std::vector<std::uint64_t> running_;  // ascending; as many as the pool has threads at most
-  std::size_t waiting_ = 0;
+  mutable Mutex mutex_;
+  ConditionVariable ended_;
+  std::uint64_t next_ LOOPNBD_GUARDED_BY(mutex_) = 0;
+  // Ascending; as many as the pool has threads at most.
+  std::vector<std::uint64_t> running_ LOOPNBD_GUARDED_BY(mutex_);
+  std::size_t waiting_ LOOPNBD_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace engine

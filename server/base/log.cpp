@@ -12,9 +12,9 @@
 #include <boost/json.hpp>
 #include <cstdlib>
 #include <memory>
-#include <mutex>
 #include <utility>
 
+#include "engine/mutex.h"
 #include "proto/text.h"
 
 namespace server::log {
@@ -108,7 +108,7 @@ void set_default(std::shared_ptr<spdlog::logger> logger, const std::string& leve
 class Sink final : public spdlog::sinks::ansicolor_stderr_sink_mt {
  public:
   void log(const spdlog::details::log_msg& message) override {
-    const auto lock = std::lock_guard(mutex_);
+    const engine::MutexLock lock(mutex_);
     if (lost_ > 0 && has_room()) {
       const auto text = fmt::format("{} lines of this log were lost: nobody took them in time",
                                     std::exchange(lost_, 0));
@@ -129,8 +129,8 @@ class Sink final : public spdlog::sinks::ansicolor_stderr_sink_mt {
   }
   void write(const spdlog::details::log_msg& message) { ansicolor_stderr_sink::log(message); }
 
-  std::mutex mutex_;
-  std::uint64_t lost_ = 0;  // lines since the last one written
+  engine::Mutex mutex_;
+  std::uint64_t lost_ LOOPNBD_GUARDED_BY(mutex_) = 0;  // lines since the last one written
 };
 
 }  // namespace

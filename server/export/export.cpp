@@ -17,22 +17,22 @@ Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
       metrics_(std::make_shared<std::vector<ExportMetrics>>(bounds.workers)) {}
 
 std::shared_ptr<engine::BlockDevice> Export::device() const {
-  const std::lock_guard lock(mutex_);
+  const engine::MutexLock lock(mutex_);
   return device_;
 }
 
 std::string Export::path() const {
-  const std::lock_guard lock(mutex_);
+  const engine::MutexLock lock(mutex_);
   return path_;
 }
 
 void Export::set_device(std::shared_ptr<engine::BlockDevice> device) {
-  const std::lock_guard lock(mutex_);
+  const engine::MutexLock lock(mutex_);
   device_ = std::move(device);
 }
 
 void Export::set_path(std::string path) {
-  const std::lock_guard lock(mutex_);
+  const engine::MutexLock lock(mutex_);
   path_ = std::move(path);
 }
 
@@ -42,8 +42,8 @@ bool Export::replaces(const Export& other) const noexcept {
 }
 
 void Export::share_with(const Export& other) {
-  device_ = other.device();
-  path_ = other.path();
+  set_device(other.device());
+  set_path(other.path());
   writers_ = other.writers_;
   limiter_ = other.limiter_;
 }

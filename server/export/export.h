@@ -5,13 +5,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/block_device.h"
+#include "engine/mutex.h"
 #include "proto/negotiation.h"
 #include "server/base/log.h"
 #include "server/base/metrics.h"
@@ -71,10 +71,10 @@ class Export {
 
  private:
   const ExportConfig config_;
-  mutable std::mutex mutex_;
-  std::shared_ptr<engine::BlockDevice> device_;  // under mutex_
-  std::string path_;                             // under mutex_
-  const std::uint32_t payload_length_max_;       // bytes
+  mutable engine::Mutex mutex_;
+  std::shared_ptr<engine::BlockDevice> device_ LOOPNBD_GUARDED_BY(mutex_);
+  std::string path_ LOOPNBD_GUARDED_BY(mutex_);
+  const std::uint32_t payload_length_max_;  // bytes
   const std::vector<std::weak_ptr<const Export>> replaces_;
   std::shared_ptr<ExportLimiter> limiter_;
   std::shared_ptr<WriterLeases> writers_;

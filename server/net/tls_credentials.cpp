@@ -177,14 +177,14 @@ std::span<const unsigned char> TlsCredentials::key_of(std::string_view user) con
 TlsContext::TlsContext(TlsConfig config) { reload(std::move(config)); }
 
 std::shared_ptr<const TlsCredentials> TlsContext::credentials() const {
-  const auto lock = std::lock_guard(mutex_);
+  const engine::MutexLock lock(mutex_);
   return credentials_;
 }
 
 void TlsContext::reload() {
   auto config = TlsConfig{};
   {
-    const auto lock = std::lock_guard(mutex_);
+    const engine::MutexLock lock(mutex_);
     config = config_;
   }
   reload(std::move(config));
@@ -194,7 +194,7 @@ void TlsContext::reload(TlsConfig config) {
   // Read without the lock: handshakes go on with the old ones meanwhile.
   auto credentials =
       config.mode == proto::TlsMode::off ? nullptr : std::make_shared<const TlsCredentials>(config);
-  const auto lock = std::lock_guard(mutex_);
+  const engine::MutexLock lock(mutex_);
   config_ = std::move(config);
   credentials_ = std::move(credentials);
 }

@@ -6,12 +6,12 @@
 #include <cstddef>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "engine/mutex.h"
 #include "proto/negotiation.h"
 #include "server/base/user_error.h"
 #include "server/net/tls_config.h"
@@ -57,9 +57,9 @@ class TlsContext {
   void reload(TlsConfig config);
 
  private:
-  mutable std::mutex mutex_;
-  TlsConfig config_;
-  std::shared_ptr<const TlsCredentials> credentials_;
+  mutable engine::Mutex mutex_;
+  TlsConfig config_ LOOPNBD_GUARDED_BY(mutex_);
+  std::shared_ptr<const TlsCredentials> credentials_ LOOPNBD_GUARDED_BY(mutex_);
 };
 
 // The oldest complaint of OpenSSL in this thread, for people; forgets all of them.

@@ -51,7 +51,7 @@ RateLimiter::Time RateLimiter::take_write(std::uint64_t bytes, Time now) noexcep
 }
 
 void ExportLimiter::set(const RateLimits& all, const RateLimits& each_client) {
-  const std::lock_guard lock(mutex_);
+  const engine::MutexLock lock(mutex_);
   all_limits_ = all;
   client_limits_ = each_client;
   all_.set(all);
@@ -60,17 +60,17 @@ void ExportLimiter::set(const RateLimits& all, const RateLimits& each_client) {
 }
 
 RateLimits ExportLimiter::all() const {
-  const std::lock_guard lock(mutex_);
+  const engine::MutexLock lock(mutex_);
   return all_limits_;
 }
 
 RateLimits ExportLimiter::each_client() const {
-  const std::lock_guard lock(mutex_);
+  const engine::MutexLock lock(mutex_);
   return client_limits_;
 }
 
 std::shared_ptr<RateLimiter> ExportLimiter::for_client(const std::string& client) {
-  const std::lock_guard lock(mutex_);
+  const engine::MutexLock lock(mutex_);
   std::erase_if(clients_, [](const auto& entry) { return entry.second.expired(); });
   auto& entry = clients_[client];
   if (auto limiter = entry.lock()) return limiter;

@@ -10,8 +10,9 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
+
+#include "engine/mutex.h"
 
 namespace server {
 
@@ -95,10 +96,10 @@ class ExportLimiter {
 
  private:
   RateLimiter all_;
-  mutable std::mutex mutex_;
-  RateLimits all_limits_;  // from here: under mutex_
-  RateLimits client_limits_;
-  std::map<std::string, std::weak_ptr<RateLimiter>> clients_;
+  mutable engine::Mutex mutex_;
+  RateLimits all_limits_ LOOPNBD_GUARDED_BY(mutex_);
+  RateLimits client_limits_ LOOPNBD_GUARDED_BY(mutex_);
+  std::map<std::string, std::weak_ptr<RateLimiter>> clients_ LOOPNBD_GUARDED_BY(mutex_);
 };
 
 }  // namespace server

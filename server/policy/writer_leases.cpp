@@ -9,19 +9,19 @@ void WriterLease::release() noexcept {
 }
 
 bool WriterLeases::available_to(const std::string& host, std::uint32_t hosts_max) const {
-  const auto lock = std::lock_guard(mutex_);
+  const engine::MutexLock lock(mutex_);
   return available(host, hosts_max);
 }
 
 WriterLease WriterLeases::take(const std::string& host, std::uint32_t hosts_max) {
-  const auto lock = std::lock_guard(mutex_);
+  const engine::MutexLock lock(mutex_);
   if (!available(host, hosts_max)) return {};
   ++connections_by_host_[host];
   return {shared_from_this(), host};
 }
 
 std::string WriterLeases::holders() const {
-  const auto lock = std::lock_guard(mutex_);
+  const engine::MutexLock lock(mutex_);
   auto text = std::string{};
   for (const auto& [host, count] : connections_by_host_) {
     if (!text.empty()) text += ", ";
@@ -36,7 +36,7 @@ bool WriterLeases::available(const std::string& host, std::uint32_t hosts_max) c
 }
 
 void WriterLeases::give_back(const std::string& host) noexcept {
-  const auto lock = std::lock_guard(mutex_);
+  const engine::MutexLock lock(mutex_);
   const auto found = connections_by_host_.find(host);
   if (found != connections_by_host_.end() && --found->second == 0)
     connections_by_host_.erase(found);

@@ -7,9 +7,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
+
+#include "engine/mutex.h"
 
 namespace server {
 
@@ -54,11 +55,11 @@ class WriterLeases : public std::enable_shared_from_this<WriterLeases> {
 
  private:
   friend class WriterLease;
-  bool available(const std::string& host, std::uint32_t hosts_max) const;  // with the lock held
+  bool available(const std::string& host, std::uint32_t hosts_max) const LOOPNBD_REQUIRES(mutex_);
   void give_back(const std::string& host) noexcept;
 
-  mutable std::mutex mutex_;
-  std::map<std::string, std::size_t> connections_by_host_;
+  mutable engine::Mutex mutex_;
+  std::map<std::string, std::size_t> connections_by_host_ LOOPNBD_GUARDED_BY(mutex_);
 };
 
 }  // namespace server

@@ -25,35 +25,35 @@ class FaultyQueue::Shadow final : public Io {
 };
 
 void Faults::fail_next(Operation operation, int error, std::size_t count) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   auto& errors = errors_to_come_[static_cast<std::size_t>(operation)];
   errors.insert(errors.end(), count, error);
 }
 
 void Faults::tear_next_write() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ++tears_to_come_;
 }
 
 void Faults::fail_syncs(int error) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   sync_error_ = error;
 }
 
 int Faults::sync_error() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return sync_error_;
 }
 
 void Faults::hold(Hold what) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   hold_ = what;
   tickets_ = 0;
   wake_queues();
 }
 
 void Faults::release(std::size_t count) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   tickets_ += count;
   wake_queues();
 }
@@ -61,34 +61,37 @@ void Faults::release(std::size_t count) {
 void Faults::release_all() { hold(Hold::nothing); }
 
 std::size_t Faults::held_count() const {
-  const auto lock = std::lock_guard(mutex_);
+  const MutexLock lock(mutex_);
   return held_;
 }
 
 bool Faults::wait_for_held(std::size_t count) {
-  std::unique_lock lock(mutex_);
-  return held_changed_.wait_for(lock, std::chrono::seconds(10), [&] { return held_ >= count; });
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const MutexLock lock(mutex_);
+  while (held_ < count)
+    if (!held_changed_.wait_until(mutex_, deadline)) return held_ >= count;
+  return true;
 }
 
 std::uint64_t Faults::failures() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return failures_;
 }
 
 Faults::Random Faults::add(const FaultyQueue& queue) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   queues_.push_back(&queue);
   return Random(plan_.seed * 1'000'003 + queue_count_++);
 }
 
 void Faults::remove(const FaultyQueue& queue) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   queues_.erase(std::find(queues_.begin(), queues_.end(), &queue));
 }
 
 // The same number of draws for each operation, so that one seed means the same for one sequence.
 Faults::Fate Faults::choose_fate(const Io& io, Random& random) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto error_draw = random() % 100;
   const auto torn_draw = random() % 100;
   const auto delay_draw = random() % 100;
@@ -116,7 +119,7 @@ Faults::Fate Faults::choose_fate(const Io& io, Random& random) {
 }
 
 bool Faults::may_pass(Hold place) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (hold_ != place) return true;
   if (tickets_ == 0) return false;
   --tickets_;
@@ -125,7 +128,7 @@ bool Faults::may_pass(Hold place) {
 
 void Faults::set_held(std::size_t before, std::size_t now) {
   if (before == now) return;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   held_ = held_ - before + now;
   held_changed_.notify_all();
 }

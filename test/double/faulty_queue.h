@@ -5,15 +5,14 @@
 #pragma once
 
 #include <array>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <random>
 #include <vector>
 
 #include "engine/io_queue.h"
+#include "engine/mutex.h"
 
 namespace engine {
 
@@ -76,20 +75,20 @@ class Faults {
   Fate choose_fate(const Io& io, Random& random);
   bool may_pass(Hold place);
   void set_held(std::size_t before, std::size_t now);
-  void wake_queues();
+  void wake_queues() LOOPNBD_REQUIRES(mutex_);
 
   const FaultPlan plan_;
-  mutable std::mutex mutex_;  // for all below
-  std::condition_variable held_changed_;
-  std::vector<const FaultyQueue*> queues_;
-  std::uint64_t queue_count_ = 0;                   // ever made
-  std::array<std::vector<int>, 7> errors_to_come_;  // by operation
-  std::size_t tears_to_come_ = 0;
-  int sync_error_ = 0;
-  Hold hold_ = Hold::nothing;
-  std::size_t tickets_ = 0;  // may pass although there is a hold
-  std::size_t held_ = 0;     // in all queues
-  std::uint64_t failures_ = 0;
+  mutable Mutex mutex_;
+  ConditionVariable held_changed_;
+  std::vector<const FaultyQueue*> queues_ LOOPNBD_GUARDED_BY(mutex_);
+  std::uint64_t queue_count_ LOOPNBD_GUARDED_BY(mutex_) = 0;                   // ever made
+  std::array<std::vector<int>, 7> errors_to_come_ LOOPNBD_GUARDED_BY(mutex_);  // by operation
+  std::size_t tears_to_come_ LOOPNBD_GUARDED_BY(mutex_) = 0;
+  int sync_error_ LOOPNBD_GUARDED_BY(mutex_) = 0;
+  Hold hold_ LOOPNBD_GUARDED_BY(mutex_) = Hold::nothing;
+  std::size_t tickets_ LOOPNBD_GUARDED_BY(mutex_) = 0;  // may pass although there is a hold
+  std::size_t held_ LOOPNBD_GUARDED_BY(mutex_) = 0;     // in all queues
+  std::uint64_t failures_ LOOPNBD_GUARDED_BY(mutex_) = 0;
 };
 
 class FaultyQueue final : public IoQueue {

@@ -108,7 +108,7 @@ std::int64_t MemoryDevice::serve(Io& io) noexcept {
   const bool changes = io.operation == Operation::write || io.operation == Operation::discard ||
                        io.operation == Operation::write_zeroes;
   if (changes && options_.read_only) return -EPERM;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::uint64_t end = io.offset + io.length;
   switch (io.operation) {
     case Operation::read:

@@ -6,13 +6,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "engine/align/aligning_queue.h"
 #include "engine/align/range_lock.h"
 #include "engine/block_device.h"
+#include "engine/mutex.h"
 
 namespace engine {
 
@@ -51,16 +51,17 @@ class MemoryDevice final : public BlockDevice {
 
   bool is_acceptable(const Io& io) const noexcept;
   std::int64_t serve(Io& io) noexcept;
-  void clear(std::uint64_t begin, std::uint64_t end, bool allocated) noexcept;
-  std::int64_t report_extents(const Io& io) const noexcept;
+  void clear(std::uint64_t begin, std::uint64_t end, bool allocated) noexcept
+      LOOPNBD_REQUIRES(mutex_);
+  std::int64_t report_extents(const Io& io) const noexcept LOOPNBD_REQUIRES(mutex_);
 
   const MemoryDeviceOptions options_;
   Geometry geometry_;
   Alignment alignment_;
   RangeLock range_lock_;
-  std::mutex mutex_;
-  std::unique_ptr<std::byte[]> bytes_;  // below here: under mutex_
-  std::vector<bool> allocated_;         // one for each zero_alignment bytes
+  Mutex mutex_;
+  std::unique_ptr<std::byte[]> bytes_ LOOPNBD_GUARDED_BY(mutex_);
+  std::vector<bool> allocated_ LOOPNBD_GUARDED_BY(mutex_);  // one for each zero_alignment bytes
 };
 
 }  // namespace engine

@@ -4,13 +4,13 @@
 #include <fcntl.h>
 
 #include <cstdint>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/file/backing_file.h"
 #include "engine/file/file_probe.h"
+#include "engine/mutex.h"
 #include "test/engine/temporary_file.h"
 
 namespace engine::test {
@@ -23,17 +23,17 @@ inline FileDescriptor open_fd(const std::string& path, int flags) {
 class Reports {
  public:
   void add(std::string_view line) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     lines_.emplace_back(line);
   }
   std::vector<std::string> lines() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return lines_;
   }
 
  private:
-  mutable std::mutex mutex_;
-  std::vector<std::string> lines_;
+  mutable Mutex mutex_;
+  std::vector<std::string> lines_ LOOPNBD_GUARDED_BY(mutex_);
 };
 
 // A disk file of `size` bytes, opened as open_device would. Direct where the file system can.

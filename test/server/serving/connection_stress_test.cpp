@@ -6,11 +6,11 @@
 #include <catch2/catch.hpp>
 #include <exception>
 #include <map>
-#include <mutex>
 #include <random>
 #include <thread>
 #include <vector>
 
+#include "engine/mutex.h"
 #include "test/support/test_server.h"
 
 using proto::Command;
@@ -180,7 +180,7 @@ TEST_CASE("nothing acknowledged is lost under delays, reordering, errors and cli
                                            .torn_percent = 3,
                                            .reorder = true}});
       auto failure = std::exception_ptr{};
-      auto mutex = std::mutex{};
+      engine::Mutex mutex;
       auto errors = std::uint64_t{0};
       auto threads = std::vector<std::thread>{};
       for (auto index = 0U; index < actors; ++index) {
@@ -189,10 +189,10 @@ TEST_CASE("nothing acknowledged is lost under delays, reordering, errors and cli
           try {
             actor.run(6, 150);
           } catch (...) {
-            const auto lock = std::lock_guard(mutex);
+            const engine::MutexLock lock(mutex);
             failure = std::current_exception();
           }
-          const auto lock = std::lock_guard(mutex);
+          const engine::MutexLock lock(mutex);
           errors += actor.errors();
         });
       }

@@ -5,9 +5,9 @@
 
 #include <catch2/catch.hpp>
 #include <exception>
-#include <mutex>
 #include <thread>
 
+#include "engine/mutex.h"
 #include "test/support/test_server.h"
 
 using proto::Command;
@@ -46,7 +46,7 @@ TEST_CASE("simple replies that wait for a large one do not use up the memory it 
     auto server = TestServer(
         {.memory = memory_min, .faults = {.seed = seed, .delay_percent = 50, .reorder = true}});
     auto failure = std::exception_ptr{};
-    auto mutex = std::mutex{};
+    engine::Mutex mutex;
     auto threads = std::vector<std::thread>{};
     for (auto index = 0; index < 8; ++index) {
       threads.emplace_back([&] {
@@ -55,7 +55,7 @@ TEST_CASE("simple replies that wait for a large one do not use up the memory it 
           client.go(TestServer::export_name);
           read_small_and_large(client, 6);
         } catch (...) {
-          const auto lock = std::lock_guard(mutex);
+          const engine::MutexLock lock(mutex);
           failure = std::current_exception();
         }
       });
