@@ -30,6 +30,23 @@ alignas(4096) std::array<std::byte, 256U << 10> zeroes;
 
 off_t to_off(std::uint64_t offset) noexcept { return static_cast<off_t>(offset); }
 
+// Errors that write(2) gives for its arguments, the file's or the device's rights, or a limit. No
+// sync ever fails with one of them.
+bool is_certain_refusal(int error) noexcept {
+  switch (-error) {
+    case EPERM:
+    case EACCES:
+    case EINVAL:
+    case EBADF:
+    case EFAULT:
+    case ETXTBSY:
+    case EFBIG:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 FileIdentity file_identity(const struct stat& status) noexcept {
@@ -61,7 +78,7 @@ int BackingFile::note_sync_failure(int error) noexcept {
 }
 
 bool BackingFile::is_refusal(int error) noexcept {
-  return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+  return is_certain_refusal(error) || error == -ENOSPC || error == -EDQUOT;
 }
 
 int BackingFile::note_shrunk() noexcept {
@@ -149,6 +166,7 @@ int BackingFile::write_durably(std::uint64_t offset, std::span<const std::byte> 
   if (error == 0) return 0;
   // Was it the write that failed or the sync? A file system that allocates late may say ENOSPC in
   // either: the write alone tells.
+  if (is_certain_refusal(error)) return error;
   if (is_refusal(error) && write_fully(offset, memory, 0) != 0) return error;
   return note_sync_failure(error);
 }

@@ -74,7 +74,8 @@ class BackingFile {
   // Makes `error` (-errno) stick, reports it, and returns the one that sticks.
   int note_sync_failure(int error) noexcept;
   // For a durable write that failed with `error`: true when write(2) itself refuses so, before
-  // anything is synced.
+  // anything is synced. ENOSPC and EDQUOT may come from the sync as well where a file system
+  // allocates late; the other refusals never do.
   static bool is_refusal(int error) noexcept;
 
   // Reports once that a read inside the window met the end of the file; returns -EIO.

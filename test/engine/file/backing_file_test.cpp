@@ -71,14 +71,25 @@ TEST_CASE("a durable write that is refused for want of space does not count as a
   CHECK(opened.file.write(0, bytes(10, 1), true) == 0);
 }
 
-TEST_CASE("a durable write that fails in any other way counts as a failed sync") {
+TEST_CASE("a durable write that is not allowed does not count as a failed sync") {
   const TemporaryFile temporary(memory_folder(), 4096);
   BackingFile file({}, open_fd(temporary.path(), O_RDONLY), traits_of("a disk", 4096),
                    [](std::string_view) {});
   CHECK(file.write(0, bytes(10, 1), false) == -EBADF);
   CHECK(file.sync_error() == 0);
   CHECK(file.write(0, bytes(10, 1), true) == -EBADF);
-  CHECK(file.sync_error() == -EBADF);
+  CHECK(file.sync_error() == 0);
+}
+
+TEST_CASE("only errors that a sync may give are told from refusals") {
+  for (const int error : {EPERM, EACCES, EINVAL, EBADF, EFAULT, ETXTBSY, EFBIG, ENOSPC, EDQUOT}) {
+    CAPTURE(error);
+    CHECK(BackingFile::is_refusal(-error));
+  }
+  for (const int error : {EIO, EROFS, ENXIO, ENODEV, ETIMEDOUT, EREMOTEIO, ENOMEM}) {
+    CAPTURE(error);
+    CHECK_FALSE(BackingFile::is_refusal(-error));
+  }
 }
 
 TEST_CASE("reads beyond the end of a file that shrank fail, once with a line for people") {
