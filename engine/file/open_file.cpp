@@ -269,6 +269,17 @@ FileDescriptor lock_window(int fd, const FileTraits& traits, const FileSpec& spe
          "serve it read-only in both, or set lock = false if you are sure");
 }
 
+// Opening a block device for writing succeeds although it is read-only (blockdev --setro, losetup
+// -r, a write-protected disk); then every write fails.
+void check_writable(const FileSpec& spec, int fd) {
+  int read_only = 0;
+  if (::ioctl(fd, BLKROGET, &read_only) == 0 && read_only != 0)
+    refuse(spec,
+           "the block device is read-only; serve it read-only, or make it writable: "
+           "blockdev --setrw {}",
+           spec.path);
+}
+
 // A mounted file system and a client would overwrite each other's blocks. Only looked at, not held:
 // two windows of one disk may be served.
 void check_unused(const FileSpec& spec) {
@@ -283,6 +294,7 @@ std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
   const bool block_device = S_ISBLK(check_type(spec).st_mode);
   auto buffered = open_path(spec, 0);
   if (!buffered) refuse(spec, "{}{}", std::strerror(errno), remedy(errno, spec));
+  if (block_device && !spec.read_only) check_writable(spec, buffered.get());
   if (block_device && spec.lock && !spec.read_only) check_unused(spec);
   const auto status = status_of(buffered.get(), spec);
 

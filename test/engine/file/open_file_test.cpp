@@ -1,5 +1,8 @@
 #include "engine/file/open_file.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -193,6 +196,26 @@ TEST_CASE("a file on tmpfs is served in the mode that its kernel can") {
   const auto automatic = open_device(FileSpec{.path = file.path()}, pool)->mode();
   CHECK(refusal({.path = file.path(), .direct_io = DirectIo::on}).empty() ==
         (automatic == "direct"));
+}
+
+TEST_CASE("a read-only block device is served read-only or not at all") {
+  const TemporaryFile file(disk_folder(), mib);
+  const auto loop = LoopDevice::make(file, 512);
+  if (!loop) return;
+  const auto device = engine::test::open_fd(loop->path(), O_RDONLY);
+  const auto set_read_only = [&](int value) {
+    return ::ioctl(device.get(), BLKROSET, &value) == 0;
+  };
+  REQUIRE(set_read_only(1));
+  const auto locked = refusal({.path = loop->path()});
+  const auto unlocked = refusal({.path = loop->path(), .lock = false});
+  const auto reading = refusal({.path = loop->path(), .read_only = true});
+  // The kernel would keep it for the next that uses this loop device.
+  REQUIRE(set_read_only(0));
+  CHECK_THAT(locked,
+             Catch::Contains("block device is read-only") && Catch::Contains("serve it read-only"));
+  CHECK_THAT(unlocked, Catch::Contains("block device is read-only"));
+  CHECK(reading.empty());
 }
 
 TEST_CASE("a loop device is served with its own block size and size") {
