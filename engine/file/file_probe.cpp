@@ -56,6 +56,15 @@ bool trial_read(int fd, std::uint32_t alignment, std::uint64_t size) {
   return ::pread(fd, memory.get() + alignment, alignment, offset) >= 0;
 }
 
+// The greatest offset that a file here may have, by asking the kernel which ones it accepts.
+std::uint64_t offset_max(int fd) {
+  std::uint64_t known = 0;
+  for (std::uint64_t step = 1ULL << 62; step > 0; step /= 2)
+    if (::lseek(fd, static_cast<off_t>(known + step), SEEK_SET) >= 0) known += step;
+  ::lseek(fd, 0, SEEK_SET);
+  return known;
+}
+
 }  // namespace
 
 std::optional<std::uint32_t> probe_direct_alignment(int direct_fd, std::uint64_t size) {
@@ -77,12 +86,22 @@ bool probe_nowait(int direct_fd, std::uint32_t alignment) {
   return ::preadv2(direct_fd, &vector, 1, 0, RWF_NOWAIT) >= 0 || errno == EAGAIN;
 }
 
-bool probe_punch_hole(int writable_fd, std::uint64_t size) {
+bool probe_punch_hole(int writable_fd) {
   constexpr std::uint64_t page = 4096;
-  const auto behind = static_cast<off_t>((size + page - 1) / page * page);
-  if (::fallocate(writable_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, behind, page) == 0)
-    return true;
-  return errno != EOPNOTSUPP && errno != ENOSYS;  // any other refusal is about this range
+  struct stat status {};
+  if (::fstat(writable_fd, &status) != 0) return true;
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  int error = 0;
+  // Where lseek has accepted more than the file system can hold, fallocate says EFBIG.
+  for (auto end = offset_max(writable_fd) / page * page; end >= size + page && end >= page;
+       end = end / 2 / page * page) {
+    if (::fallocate(writable_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    static_cast<off_t>(end - page), page) == 0)
+      return true;
+    error = errno;
+    if (error != EFBIG) break;
+  }
+  return error != EOPNOTSUPP && error != ENOSYS;  // any other refusal is about this range
 }
 
 std::optional<std::uint64_t> queue_attribute(dev_t device, const char* name) {

@@ -17,8 +17,10 @@ std::optional<std::uint32_t> probe_direct_alignment(int direct_fd, std::uint64_t
 // Whether direct reads and writes may carry RWF_NOWAIT. `alignment` as above.
 bool probe_nowait(int direct_fd, std::uint32_t alignment);
 
-// Whether PUNCH_HOLE works: asked for a range behind the end, where there is nothing to lose.
-bool probe_punch_hole(int writable_fd, std::uint64_t size);
+// Whether PUNCH_HOLE works: asked for the last bytes that a file of the file system can have at
+// all, where nobody has anything to lose. The bytes behind the file's present end would not do:
+// somebody may make it longer, and write there, at this moment. Moves the file position.
+bool probe_punch_hole(int writable_fd);
 
 // A number from the request queue of a block device (sysfs, "queue/NAME"), of the whole disk if
 // `device` is a partition; nothing when there is none, as for file systems that are not on one

@@ -182,8 +182,9 @@ std::uint64_t aligned_size(const Direct& direct, const struct stat& status, std:
   return end > offset ? end - offset : 0;
 }
 
-FileTraits make_traits(const FileSpec& spec, const Direct& direct, int buffered_fd,
-                       const struct stat& status, std::uint64_t size) {
+// What the lock of the window depends on.
+FileTraits lay_out(const FileSpec& spec, const Direct& direct, const struct stat& status,
+                   std::uint64_t size) {
   FileTraits traits;
   traits.path = spec.path;
   traits.identity = file_identity(status);
@@ -192,14 +193,18 @@ FileTraits make_traits(const FileSpec& spec, const Direct& direct, int buffered_
   traits.aligned_size = aligned_size(direct, status, spec.offset, size);
   traits.block_size = direct.block_size;
   traits.block_device = S_ISBLK(status.st_mode);
+  return traits;
+}
+
+// Only once the lock is held: before that, others may be at work on the file.
+void probe(FileTraits& traits, const FileSpec& spec, const Direct& direct, int buffered_fd,
+           const struct stat& status) {
   if (direct.file) traits.nowait = probe_nowait(direct.file.get(), direct.block_size);
   if (traits.block_device) {
     ask_block_device(traits, buffered_fd, status.st_rdev);
   } else if (!spec.read_only) {
-    const auto whole = static_cast<std::uint64_t>(status.st_size);
-    traits.can_punch = traits.can_discard = probe_punch_hole(buffered_fd, whole);
+    traits.can_punch = traits.can_discard = probe_punch_hole(buffered_fd);
   }
-  return traits;
 }
 
 Geometry make_geometry(const FileSpec& spec, const Direct& direct, const FileTraits& traits,
@@ -301,7 +306,7 @@ std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
   const auto whole = file_size(buffered.get(), status, spec);
   const auto size = window_size(whole, spec);
   auto direct = choose_mode(spec, context, status, whole);
-  auto traits = make_traits(spec, direct, buffered.get(), status, size);
+  auto traits = lay_out(spec, direct, status, size);
   FileDescriptor lock;
   if (spec.lock) {
     lock = lock_window(buffered.get(), traits, spec, context);
@@ -309,6 +314,7 @@ std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
     if (file_size(buffered.get(), status_of(buffered.get(), spec), spec) != whole)
       refuse(spec, "its size is changing; try again when that has come to its end");
   }
+  probe(traits, spec, direct, buffered.get(), status);
   // Only the tail is read through the cache then: pages read ahead would cost more than they could
   // ever give.
   if (direct.file) ::posix_fadvise(buffered.get(), 0, 0, POSIX_FADV_RANDOM);

@@ -4,8 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <bit>
 #include <catch2/catch.hpp>
+#include <thread>
+#include <vector>
 
 #include "engine/buffer_pool.h"
 #include "test/engine/opened_file.h"
@@ -48,13 +51,32 @@ TEST_CASE("asking for holes changes nothing") {
   const TemporaryFile temporary(folder, size);
   temporary.write(0, std::vector<std::byte>(size, std::byte{7}));
   const auto file = open_fd(temporary.path(), O_RDWR);
-  engine::probe_punch_hole(file.get(), size);
+  CHECK(engine::probe_punch_hole(file.get()));
   CHECK(temporary.size() == size);
   CHECK(temporary.read(0, size + 1) == std::vector<std::byte>(size, std::byte{7}));
 }
 
+TEST_CASE("asking for holes destroys nothing in a file that grows meanwhile") {
+  const TemporaryFile temporary(disk_folder(), 4096);
+  const auto file = open_fd(temporary.path(), O_RDWR);
+  const std::vector<std::byte> content(64 << 10, std::byte{7});
+  std::atomic<bool> over{false};
+  std::thread grower([&] {
+    // Whoever has the file locked makes it longer and writes there, again and again.
+    for (int round = 0; round < 200; ++round) {
+      temporary.resize(4096);
+      temporary.write(4096, content);
+      if (temporary.read(4096, content.size()) != content) break;
+      if (round == 199) over = true;
+    }
+  });
+  for (int round = 0; round < 2000; ++round) engine::probe_punch_hole(file.get());
+  grower.join();
+  CHECK(over);
+}
+
 TEST_CASE("a file without fallocate punches no holes") {
-  CHECK_FALSE(engine::probe_punch_hole(open_fd("/proc/self/comm", O_RDWR).get(), 1));
+  CHECK_FALSE(engine::probe_punch_hole(open_fd("/proc/self/comm", O_RDWR).get()));
 }
 
 TEST_CASE("what is on no single device has no queue to ask") {
