@@ -16,6 +16,7 @@
 #include <fstream>
 #include <memory>
 #include <new>
+#include <span>
 #include <string>
 
 namespace engine {
@@ -23,6 +24,7 @@ namespace engine {
 namespace {
 
 constexpr std::uint32_t alignment_min = 512;
+constexpr std::uint32_t alignment_safe = 4096;      // bytes: disks have no larger sectors
 constexpr std::uint32_t alignment_max = 64U << 10;  // bytes: Geometry::block_size goes no further
 
 struct FreeMemory {
@@ -48,12 +50,25 @@ std::optional<std::uint32_t> stated_alignment(int fd) {
       std::max({status.stx_dio_offset_align, status.stx_dio_mem_align, alignment_min}));
 }
 
-// A read that is aligned to `alignment` and to nothing more.
-bool trial_read(int fd, std::uint32_t alignment, std::uint64_t size) {
+enum class Trial : std::uint8_t { refused, of_zeroes, of_data };
+
+// A read that is aligned to `alignment` and to nothing more, of data if there is any to be found.
+Trial trial_read(int fd, std::uint32_t alignment, std::uint64_t size) {
   const auto memory = make_memory(2 * alignment_max);
+  const std::uint64_t unit = 2 * std::uint64_t{alignment};
+  const auto data = ::lseek(fd, 0, SEEK_DATA);
+  const auto from = data > 0 ? static_cast<std::uint64_t>(data) : 0;
+  // The first odd multiple of the alignment there.
+  auto offset = from / unit * unit + alignment;
+  if (offset < from) offset += unit;
   // Behind the end of the file a kernel may answer before it looks at the alignment.
-  const off_t offset = alignment < size ? static_cast<off_t>(alignment) : 0;
-  return ::pread(fd, memory.get() + alignment, alignment, offset) >= 0;
+  if (offset >= size) offset = alignment < size ? alignment : 0;
+  std::byte* const target = memory.get() + alignment;
+  const auto got = ::pread(fd, target, alignment, static_cast<off_t>(offset));
+  if (got < 0) return Trial::refused;
+  const auto bytes = std::span(target, static_cast<std::size_t>(got));
+  const bool zeroes = std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+  return zeroes || offset % unit == 0 ? Trial::of_zeroes : Trial::of_data;
 }
 
 // The greatest offset that a file here may have, by asking the kernel which ones it accepts.
@@ -72,8 +87,16 @@ std::optional<std::uint32_t> probe_direct_alignment(int direct_fd, std::uint64_t
     if (*stated == 0 || *stated > alignment_max) return std::nullopt;
     return stated;
   }
+  return probe_alignment_by_reading(direct_fd, size);
+}
+
+std::optional<std::uint32_t> probe_alignment_by_reading(int direct_fd, std::uint64_t size) {
   for (auto alignment = alignment_min; alignment <= alignment_max; alignment *= 2) {
-    if (trial_read(direct_fd, alignment, size)) return alignment;
+    const auto trial = trial_read(direct_fd, alignment, size);
+    if (trial == Trial::of_data) return alignment;
+    // File systems that have no holes to show may have them nevertheless: only other bytes than
+    // zeroes are certainly data.
+    if (trial == Trial::of_zeroes) return std::max(alignment, alignment_safe);
   }
   return std::nullopt;
 }

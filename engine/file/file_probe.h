@@ -14,6 +14,10 @@ namespace engine {
 // bytes, > 0.
 std::optional<std::uint32_t> probe_direct_alignment(int direct_fd, std::uint64_t size);
 
+// The same where the kernel does not say it: by trial reads. A read of a hole proves nothing, since
+// nobody checks its alignment; where only such reads are possible it is taken to be 4096 at least.
+std::optional<std::uint32_t> probe_alignment_by_reading(int direct_fd, std::uint64_t size);
+
 // Whether direct reads and writes may carry RWF_NOWAIT. `alignment` as above.
 bool probe_nowait(int direct_fd, std::uint32_t alignment);
 

@@ -39,6 +39,20 @@ TEST_CASE("the alignment that is found is enough for direct reads at any multipl
   }
 }
 
+TEST_CASE("an alignment that only holes have answered for is 4096 at least") {
+  const TemporaryFile temporary(disk_folder(), 1U << 20);
+  const auto file = open_fd(temporary.path(), O_RDWR | O_DIRECT);
+  if (!file) {
+    WARN("skipped: no direct I/O in " << disk_folder());
+    return;
+  }
+  CHECK(engine::probe_alignment_by_reading(file.get(), 1U << 20) >= 4096U);
+  temporary.write(5 * 4096, std::vector<std::byte>(65536, std::byte{7}));
+  const auto found = engine::probe_alignment_by_reading(file.get(), 1U << 20);
+  REQUIRE(found);
+  CHECK(found <= engine::probe_direct_alignment(file.get(), 1U << 20));
+}
+
 TEST_CASE("a descriptor that cannot be read directly has no alignment") {
   const engine::FileDescriptor folder(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   CHECK_FALSE(engine::probe_direct_alignment(folder.get(), 4096));
