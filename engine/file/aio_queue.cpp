@@ -74,6 +74,13 @@ HarvestBy default_harvest() noexcept {
 #endif
 }
 
+int aio_unavailable() noexcept {
+  // A context for no operations is refused by who has contexts, too, but not for these reasons.
+  io_context_t context = nullptr;
+  const int error = ::io_setup(0, &context);
+  return error == -ENOSYS || error == -EPERM ? error : 0;
+}
+
 AioQueue::Context::Context(std::size_t depth_max) {
   const int error = ::io_setup(static_cast<int>(depth_max), &context_);
   if (error < 0) throw std::runtime_error(setup_failure(depth_max, -error));

@@ -30,6 +30,10 @@ enum class HarvestBy : std::uint8_t {
 // sanitizer.
 HarvestBy default_harvest() noexcept;
 
+// Why this process can have no asynchronous I/O at all: the -errno of io_setup (ENOSYS: the kernel
+// is built without it; EPERM: a filter of system calls forbids it), or 0.
+int aio_unavailable() noexcept;
+
 class AioQueue final : public FileQueue {
  public:
   // `file` and `pool` outlive the queue. Throws std::runtime_error.

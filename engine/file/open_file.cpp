@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "engine/blocking_pool.h"
+#include "engine/file/aio_queue.h"
 #include "engine/file/backing_file.h"
 #include "engine/file/file_device.h"
 #include "engine/file/file_probe.h"
@@ -120,6 +121,8 @@ struct Direct {
 // Why direct I/O is not possible, or nothing and `direct` filled in.
 std::string try_direct(const FileSpec& spec, const struct stat& status, std::uint64_t file_size,
                        Direct& direct) {
+  if (const int error = aio_unavailable(); error != 0)
+    return fmt::format("this system has no asynchronous I/O (io_setup: {})", std::strerror(-error));
   auto file = open_path(spec, O_DIRECT);
   if (!file) return fmt::format("its file system refuses direct I/O ({})", std::strerror(errno));
   const auto same = status_of(file.get(), spec);

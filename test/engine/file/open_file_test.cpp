@@ -1,12 +1,20 @@
 #include "engine/file/open_file.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/seccomp.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <catch2/catch.hpp>
+#include <cerrno>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,6 +46,19 @@ std::string refusal(const FileSpec& spec) {
   } catch (const std::runtime_error& error) {
     return error.what();
   }
+}
+
+// Lets io_setup fail with `error` in this process from now on.
+bool forbid_io_setup(int error) {
+  std::array<sock_filter, 4> filter{{
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_setup, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  }};
+  sock_fprog program{filter.size(), filter.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 bool has_direct_io(const TemporaryFile& file) {
@@ -188,6 +209,35 @@ TEST_CASE("windows that share no page may be served side by side, others may not
             {.path = file.path(), .direct_io = second_mode, .offset = second_offset, .size = 8192})
             .empty() == opens);
   }
+}
+
+TEST_CASE("without asynchronous I/O a file is served through the page cache, or refused") {
+  const auto error = GENERATE(ENOSYS, EPERM);
+  const TemporaryFile file(disk_folder(), mib);
+  const auto child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    if (!forbid_io_setup(error)) ::_exit(77);
+    Reports reports;
+    BlockingPool pool(1);
+    const auto device = open_device(FileSpec{.path = file.path()}, pool,
+                                    {.report = [&](std::string_view line) { reports.add(line); }});
+    const auto lines = reports.lines();
+    const bool served = device->mode() == "buffered" && device->make_queue(4) != nullptr &&
+                        lines.size() == 1 && lines[0].find("io_setup") != std::string::npos;
+    const auto message = refusal({.path = file.path(), .direct_io = DirectIo::on, .lock = false});
+    const bool refused = message.find("io_setup") != std::string::npos &&
+                         message.find("direct_io to \"auto\"") != std::string::npos;
+    ::_exit(served && refused ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 77) {
+    WARN("skipped: no system calls can be filtered here");
+    return;
+  }
+  CHECK(WEXITSTATUS(status) == 0);
 }
 
 TEST_CASE("a file on tmpfs is served in the mode that its kernel can") {
