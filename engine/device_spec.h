@@ -1,4 +1,4 @@
-// What a device is opened from: which backend, and with what. Plain values, made from the
+// The values that a device is opened from: which backend, and with what. They are made from the
 // configuration and given to open_device().
 #pragma once
 
@@ -34,7 +34,7 @@ struct FileSpec {
 
 using DeviceSpec = std::variant<FileSpec>;
 
-// What surrounds a device that is opened.
+// The surroundings of a device that is opened.
 struct OpenContext {
   // Devices of this process that give way to the new one. Their locks of the same store are no
   // obstacle: they pass over to it.
@@ -44,7 +44,7 @@ struct OpenContext {
   std::function<void(std::string_view)> report = [](std::string_view) {};
 };
 
-// What open_device() throws. The message says what was tried, on what, why it failed and what to
+// Thrown by open_device(). The message says what was tried, on what, why it failed and what to
 // do.
 class OpenError : public std::runtime_error {
  public:
@@ -58,8 +58,8 @@ class OpenError : public std::runtime_error {
   std::string_view option_;  // static storage
 };
 
-// What the sandbox of the process has to leave to a device, beside opening files and the system
-// calls of ordinary file I/O.
+// The rights that the sandbox of the process has to leave to a device, beside opening files and the
+// system calls of ordinary file I/O.
 struct SandboxNeeds {
   bool io_uring = false;
   bool outgoing_tcp = false;

@@ -1,6 +1,6 @@
-// What queues may do with an Io that others may not: chain it, and keep their own words inside it
-// while they own it (from submit() until complete(), or until they hand the same Io to a queue
-// below them, which then owns both fields). Thread: whoever owns the Io at the moment.
+// The rights of queues over an Io that others do not have: to chain it, and to keep their own words
+// inside it while they own it (from submit() until complete(), or until they hand the same Io to a
+// queue below them, which then owns both fields). Thread: whoever owns the Io at the moment.
 #pragma once
 
 #include <cstddef>

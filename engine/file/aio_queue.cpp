@@ -187,7 +187,7 @@ void AioQueue::submit_on_pool_thread(Io& io) noexcept {
 }
 
 // The kernel has not taken it: -EAGAIN for want of memory, -EOPNOTSUPP for a flag, or an error of
-// the operation. Whatever a sync is refused with, it has not happened.
+// the operation. A sync that is refused, with whatever error, has not happened.
 void AioQueue::refuse(Io& io, int error) noexcept {
   if (error == -EOPNOTSUPP) nowait_ = false;
   const bool pool_can = error == 0 || error == -EAGAIN || error == -EOPNOTSUPP;
@@ -198,9 +198,10 @@ void AioQueue::refuse(Io& io, int error) noexcept {
 std::size_t AioQueue::harvest() noexcept {
   const auto by_kernel = ring_ ? harvest_ring() : harvest_system_call();
   const auto finished = harvest_finished();
-  // What was refused came back by the lane, and what happened before that is seen by now.
+  // Refused operations came back by the lane, and what happened before that is seen by now.
   if (finished > 0) in_kernel_ -= refusals_.exchange(0, std::memory_order_relaxed);
-  // What waited for room, and what complete() has submitted: nothing may be left to wake for it.
+  // Operations that waited for room or that complete() has submitted: nothing may be left to wake
+  // for them.
   if (!waiting_.empty() || !batch_.empty()) flush();
   LOOPNBD_ASSERT(invariants());
   return by_kernel + finished;

@@ -1,7 +1,6 @@
 // Direct I/O by libaio: a flush() is an io_submit for a few operations each, completions are read
-// from the mapped ring. What io_submit would block on (RWF_NOWAIT says so) is submitted by the
-// BlockingPool; what libaio cannot do (fallocate, SEEK_HOLE) and what is cut short is carried out
-// there.
+// from the mapped ring. The BlockingPool submits what io_submit would block on (RWF_NOWAIT says
+// so); what libaio cannot do (fallocate, SEEK_HOLE) and what is cut short is carried out there.
 //
 // Below FileTraits::aligned_size every read and write has offset, length and memory aligned to the
 // block size and does not reach beyond it; the AligningQueue above sees to that. In the tail any

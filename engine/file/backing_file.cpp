@@ -274,7 +274,7 @@ std::int64_t BackingFile::extents(std::uint64_t offset, std::uint64_t length,
   return static_cast<std::int64_t>(count);
 }
 
-// The run of one status at `offset`, cut at `end`. Whatever is not certainly a hole is called data.
+// The run of one status at `offset`, cut at `end`. All that is not certainly a hole is called data.
 int BackingFile::next_extent(std::uint64_t offset, std::uint64_t end, Extent& extent) noexcept {
   extent = Extent{.length = end - offset, .hole = false, .zero = false};
   if (traits_.block_device) return 0;

@@ -27,7 +27,7 @@ namespace engine {
 using FileIdentity = std::pair<std::uint64_t, std::uint64_t>;
 FileIdentity file_identity(const struct stat& status) noexcept;
 
-// What open_file() found out; does not change.
+// The findings of open_file(); they do not change.
 struct FileTraits {
   std::string path;
   FileIdentity identity;
@@ -98,7 +98,7 @@ class BackingFile {
   std::uint64_t piece_length(std::uint64_t offset, std::uint64_t length,
                              bool written) const noexcept;
 
-  // Blocks. 0 or -errno. What the file system cannot discard stays as it is.
+  // Blocks. 0 or -errno. Bytes that the file system cannot discard stay as they are.
   int discard(std::uint64_t offset, std::uint64_t length) noexcept;
 
   // False: zero() would have to write. Changes to false when a file system turns out to be unable.

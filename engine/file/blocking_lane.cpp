@@ -33,7 +33,7 @@ void BlockingLane::start(Io& io, std::uint64_t done) noexcept {
 }
 
 IoList BlockingLane::take_finished() noexcept {
-  // Whoever misses the flag here is woken: it is set before the eventfd is signalled.
+  // An owner that misses the flag here is woken: it is set before the eventfd is signalled.
   if (!any_finished_.load(std::memory_order_relaxed)) return {};
   const MutexLock lock(mutex_);
   any_finished_.store(false, std::memory_order_relaxed);

@@ -40,7 +40,7 @@ std::uint64_t BufferedQueue::transfer_at_once(Io& io) noexcept {
 
 std::size_t BufferedQueue::harvest() noexcept {
   const auto count = harvest_finished();
-  // What complete() has submitted: nothing may be left to wake for it.
+  // Operations that complete() has submitted: nothing may be left to wake for them.
   if (!waiting_.empty()) flush();
   return count;
 }

@@ -1,6 +1,6 @@
 // I/O by way of the page cache, for file systems that refuse direct I/O or when it is turned off.
-// What the cache can do at once (RWF_NOWAIT: a read of pages that are there, on some file systems
-// also a write) is done by flush() in place, the rest on the BlockingPool. Any alignment.
+// flush() does in place what the cache can do at once (RWF_NOWAIT: a read of pages that are there,
+// on some file systems also a write), the BlockingPool does the rest. Any alignment.
 #pragma once
 
 #include <cstddef>

@@ -38,7 +38,7 @@ Memory make_memory(std::size_t size) {
   return memory;
 }
 
-// What the kernel says itself (Linux 6.1 on, where the file system cooperates). Zero: it says that
+// The kernel's own word (Linux 6.1 on, where the file system cooperates). Zero: it says that
 // direct I/O is impossible. Nothing: it says nothing.
 std::optional<std::uint32_t> stated_alignment(int fd) {
   struct statx status {};

@@ -9,9 +9,9 @@
 
 namespace engine {
 
-// What offsets, lengths and memory of direct I/O on `direct_fd` (opened with O_DIRECT) must be
-// multiples of, in bytes; nothing when direct I/O does not work on it. `size`: of the file, in
-// bytes, > 0.
+// The number of bytes that offsets, lengths and memory of direct I/O on `direct_fd` (opened with
+// O_DIRECT) must be multiples of; nothing when direct I/O does not work on it. `size`: of the file,
+// in bytes, > 0.
 std::optional<std::uint32_t> probe_direct_alignment(int direct_fd, std::uint64_t size);
 
 // The same where the kernel does not say it: by trial reads. A read of a hole proves nothing, since

@@ -1,4 +1,4 @@
-// What the queues of a BackingFile have in common: the Ios that wait to be looked at, those that
+// The common base of the queues of a BackingFile: the Ios that wait to be looked at, those that
 // have a result without the kernel's help, the lane to the BlockingPool, and the wake-up. A queue
 // adds flush() and harvest(), and in them the way of its own to the kernel. Used by one thread.
 #pragma once

@@ -162,8 +162,8 @@ void ask_block_device(FileTraits& traits, int fd, dev_t device) {
   const bool zeroes = queue_attribute(device, "write_zeroes_max_bytes").value_or(0) > 0;
   traits.can_punch = zeroes;
   traits.zero_range_is_fast = zeroes;
-  // What has to be split into several requests of the device is refused with RWF_NOWAIT. Memory of
-  // many pages takes as many segments in the worst case.
+  // An operation that has to be split into several requests of the device is refused with
+  // RWF_NOWAIT. Memory of many pages takes as many segments in the worst case.
   const auto sectors = queue_attribute(device, "max_sectors_kb").value_or(64) << 10;
   const auto segments = queue_attribute(device, "max_segments").value_or(16) * page_size();
   traits.nowait_length_max = std::min(sectors, segments);
@@ -185,7 +185,7 @@ std::uint64_t aligned_size(const Direct& direct, const struct stat& status, std:
   return end > offset ? end - offset : 0;
 }
 
-// What the lock of the window depends on.
+// The part of the traits that the lock of the window depends on.
 FileTraits lay_out(const FileSpec& spec, const Direct& direct, const struct stat& status,
                    std::uint64_t size) {
   FileTraits traits;
@@ -313,7 +313,7 @@ std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
   FileDescriptor lock;
   if (spec.lock) {
     lock = lock_window(buffered.get(), traits, spec, context);
-    // Whoever had the lock until now may have changed it.
+    // The one that had the lock until now may have changed it.
     if (file_size(buffered.get(), status_of(buffered.get(), spec), spec) != whole)
       refuse(spec, "its size is changing; try again when that has come to its end");
   }

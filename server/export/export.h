@@ -1,5 +1,5 @@
-// What clients can ask for by name: a device and how it is offered. Immutable but for what is
-// counted, shared by all workers.
+// An export, which clients ask for by name: a device and how it is offered. Immutable but for what
+// is counted, shared by all workers.
 #pragma once
 
 #include <atomic>
@@ -31,7 +31,7 @@ class Export {
 
   const std::string& name() const noexcept { return config_.name; }
   const ExportConfig& config() const noexcept { return config_; }
-  // What serves it at this moment. Any thread.
+  // The device that serves it at this moment. Any thread.
   std::shared_ptr<engine::BlockDevice> device() const;
   std::string path() const;
   // Another device in its place; only while the workers hold back what is submitted to it.
@@ -65,7 +65,7 @@ class Export {
   // And about those that are under way for too long.
   log::RateLimit& under_way_log() noexcept { return under_way_log_; }
 
-  // What each worker has counted; written by that worker alone.
+  // The counts of each worker; written by that worker alone.
   std::span<ExportMetrics> metrics() noexcept { return *metrics_; }
   std::span<const ExportMetrics> metrics() const noexcept { return *metrics_; }
 

@@ -24,7 +24,7 @@ std::shared_ptr<engine::BlockDevice> open_export(
     const ExportConfig& config, engine::BlockingPool& pool,
     std::vector<std::shared_ptr<engine::BlockDevice>> predecessors = {});
 
-// What the sandbox has to leave to the devices of all of them. Opens nothing.
+// The rights that the sandbox has to leave to the devices of all of them. Opens nothing.
 engine::SandboxNeeds sandbox_needs(const std::vector<ExportConfig>& exports);
 
 }  // namespace server

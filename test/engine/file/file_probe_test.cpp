@@ -76,7 +76,7 @@ TEST_CASE("asking for holes destroys nothing in a file that grows meanwhile") {
   const std::vector<std::byte> content(64 << 10, std::byte{7});
   std::atomic<bool> over{false};
   std::thread grower([&] {
-    // Whoever has the file locked makes it longer and writes there, again and again.
+    // The one that has the file locked makes it longer and writes there, again and again.
     for (int round = 0; round < 200; ++round) {
       temporary.resize(4096);
       temporary.write(4096, content);
