@@ -8,8 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include "server/base/log.h"
+#include "server/base/log_names.h"
+#include "server/base/user_error.h"
 #include "server/base/version.h"
+#include "server/config/parse_size.h"
+#include "server/config/read_config.h"
 #include "server/config/validate.h"
 
 namespace server {
@@ -123,12 +126,12 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
   app.add_option("--control", flags.control_socket,
                  "Unix socket to listen on for loopnbd ctl; default: none");
   app.add_flag("--stdio", flags.stdio, "Serve one client on standard input and output, then end");
-  app.add_option("--log-level", flags.log_level,
-                 "trace, debug, info, warn, error, critical or off; default: info")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "critical", "off"}));
+  app.add_option("--log-level", flags.log_level, "Log what is at least so important; default: info")
+      ->check(CLI::IsMember(std::vector<std::string>(log::levels().begin(), log::levels().end())));
   app.add_option("--log-format", flags.log_format,
                  "text or json (one object a line); default: text")
-      ->check(CLI::IsMember({"text", "json"}));
+      ->check(
+          CLI::IsMember(std::vector<std::string>(log::formats().begin(), log::formats().end())));
   app.add_option("--slow-request-ms", flags.slow_request_ms,
                  "Log requests that take longer, and where their time went; 0: none. Default: 1000")
       ->check(CLI::Range(0U, slow_request_ms_max));
@@ -208,7 +211,7 @@ ExportConfig export_of(const std::string& argument, const ServeFlags& flags) {
 }
 
 // Of the command line, what is wrong and where help is.
-std::string describe(const CLI::App* app, const CLI::Error& error) {
+std::string describe_failure(const CLI::App* app, const CLI::Error& error) {
   while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
   auto what = std::string(error.what());
   const auto commands = app->get_subcommands([](const CLI::App*) { return true; });
@@ -230,7 +233,10 @@ Config config_of(const ServeFlags& flags) {
   if (flags.workers) config.workers = *flags.workers;
   if (flags.busy_poll_us) config.busy_poll_us = *flags.busy_poll_us;
   if (flags.wake_latency_us) config.wake_latency_us = flags.wake_latency_us;
-  if (flags.memory) config.memory = parse_size(*flags.memory);
+  if (flags.memory) {
+    config.memory = parse_size(*flags.memory);
+    config.places.by_key.erase("memory");
+  }
   if (flags.connections_max) config.connections_max = *flags.connections_max;
   if (flags.log_level) config.log_level = *flags.log_level;
   if (flags.user) config.user = *flags.user;
@@ -253,7 +259,7 @@ Command parse_command_line(int argc, const char* const* argv) {
       "loopnbd serves disk images and block devices over NBD, with direct asynchronous I/O.");
   app.set_version_flag("--version", fmt::format("loopnbd {}", version));
   app.require_subcommand(1);
-  app.failure_message(describe);
+  app.failure_message(describe_failure);
   auto flags = ServeFlags{};
   auto* const serve = app.add_subcommand("serve", "Serve files until SIGTERM or SIGINT");
   add_serve(*serve, flags);

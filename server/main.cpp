@@ -14,6 +14,7 @@
 #include "server/base/log.h"
 #include "server/command_line.h"
 #include "server/config/import_config.h"
+#include "server/config/read_config.h"
 #include "server/control/client/ctl.h"
 #include "server/export/open_export.h"
 #include "server/process/sandbox.h"

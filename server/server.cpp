@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "server/base/log.h"
+#include "server/base/user_error.h"
 #include "server/base/version.h"
-#include "server/config/security_config.h"
 #include "server/config/validate.h"
 #include "server/control/control_commands.h"
 #include "server/export/open_export.h"

@@ -6,6 +6,7 @@
 
 #include "server/base/blocking_task.h"
 #include "server/base/log.h"
+#include "server/base/user_error.h"
 #include "server/server.h"
 
 namespace server {

@@ -5,7 +5,8 @@
 #include <CLI/CLI.hpp>
 
 #include "server/attach/nbd_devices.h"
-#include "server/config/config.h"
+#include "server/base/log_names.h"
+#include "server/base/user_error.h"
 
 namespace server {
 namespace {
@@ -59,9 +60,8 @@ void AttachCommandLine::add_attach() {
       "cannot be written past the page cache, or the kernel keeps too little memory in reserve");
   app.add_flag("--foreground", attach_.foreground,
                "Stay until SIGTERM or SIGINT; tells systemd when it is ready");
-  app.add_option("--log-level", attach_.log_level,
-                 "trace, debug, info, warn, error, critical or off")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "critical", "off"}))
+  app.add_option("--log-level", attach_.log_level, "Log what is at least so important")
+      ->check(CLI::IsMember(std::vector<std::string>(log::levels().begin(), log::levels().end())))
       ->capture_default_str();
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "server/base/log.h"
+#include "server/base/user_error.h"
 #include "server/export/open_export.h"
 
 namespace server {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "proto/text.h"
-#include "server/config/config.h"
+#include "server/base/user_error.h"
 
 namespace server {
 namespace {

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <boost/json.hpp>
 #include <cstdlib>
 #include <memory>
@@ -16,13 +15,10 @@
 
 #include "engine/mutex.h"
 #include "proto/text.h"
+#include "server/base/log_names.h"
 
 namespace server::log {
 namespace {
-
-constexpr std::array<std::string_view, 7> levels = {"trace", "debug",    "info", "warn",
-                                                    "error", "critical", "off"};
-constexpr std::array<std::string_view, 2> formats = {"text", "json"};
 
 bool writes_json = false;  // set before there are threads
 
@@ -161,11 +157,9 @@ void start_in_background(const std::string& level) {
 
 void set_level(const std::string& level) { spdlog::set_level(spdlog::level::from_str(level)); }
 
-bool is_level(std::string_view level) { return std::ranges::find(levels, level) != levels.end(); }
+bool is_level(std::string_view level) { return std::ranges::count(levels(), level) > 0; }
 
-bool is_format(std::string_view format) {
-  return std::ranges::find(formats, format) != formats.end();
-}
+bool is_format(std::string_view format) { return std::ranges::count(formats(), format) > 0; }
 
 void write(Level level, const Fields& fields, std::string_view message) {
   spdlog::log(level, "{}",

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "engine/buffer_pool.h"
+#include "server/base/user_error.h"
 
 namespace server {
 namespace {

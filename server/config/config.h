@@ -1,11 +1,9 @@
-// What the operator asked for, from a TOML file and the command line: one immutable value, fully
-// validated before anything listens. Every refusal says which file, line and key, why, and what to
-// do.
+// What the operator asked for, from a TOML file and the command line. Values only: keys.h says how
+// each is written, read_config.h reads them, validate.h says what must be true of the whole.
+// Nothing listens before all of it is validated.
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,7 +11,6 @@
 
 #include "engine/device_spec.h"
 #include "server/base/places.h"
-#include "server/base/user_error.h"
 #include "server/net/tls_config.h"
 #include "server/policy/access.h"
 #include "server/policy/rate_limiter.h"
@@ -45,12 +42,9 @@ struct ExportConfig {
   bool operator==(const ExportConfig&) const = default;
 };
 
-// Whether a device opened for one serves the other as well.
-bool has_same_device(const ExportConfig& one, const ExportConfig& other);
-
 inline constexpr std::string_view default_listen_address = "127.0.0.1:10809";
 inline constexpr std::uint64_t default_memory = 64U << 20;  // bytes; less in a small container
-inline constexpr std::uint32_t default_connections_max = 1000;
+inline constexpr std::uint32_t connections_max = 1U << 20;
 inline constexpr std::uint32_t workers_max = 256;
 inline constexpr std::uint32_t busy_poll_us_max = 1000;
 inline constexpr std::uint32_t wake_latency_us_max = 1000;
@@ -62,7 +56,7 @@ struct Config {
       listen;                 // as written; empty: the default address, or what systemd passes
   std::uint32_t workers = 0;  // 0: derived
   std::optional<std::uint64_t> memory;  // bytes: the budget for data in flight; nothing: derived
-  std::uint32_t connections_max = default_connections_max;
+  std::uint32_t connections_max = 1000;
   std::uint32_t busy_poll_us = 0;  // a worker looks for more so long before it sleeps
   std::optional<std::uint32_t>
       wake_latency_us;  // no processor sleeps deeper while clients are at work
@@ -76,17 +70,7 @@ struct Config {
   std::string control_socket;         // path; empty: none
   bool stdio = false;                 // serve one client on standard input and output
   std::vector<ExportConfig> exports;  // the first is the default export
+  Places places;                      // of the keys outside of any table
 };
-
-// "512", "64K", "10G": bytes with an optional binary suffix K, M, G, T or P. Throws UserError.
-std::uint64_t parse_size(std::string_view text);
-// "auto", "on" or "off". Throws UserError.
-engine::DirectIo parse_direct_io(std::string_view text);
-
-// "off", "allow" or "require". Throws UserError.
-proto::TlsMode parse_tls_mode(std::string_view text);
-
-// Reads a TOML file. Throws UserError.
-Config read_config(const std::string& path);
 
 }  // namespace server

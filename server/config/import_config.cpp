@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "proto/text.h"
+#include "server/base/user_error.h"
 #include "server/config/key_file.h"
 #include "server/net/listen_address.h"
 

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <fstream>
 
+#include "server/base/user_error.h"
+
 namespace server {
 namespace {
 

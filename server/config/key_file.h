@@ -7,8 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "server/config/config.h"
-
 namespace server {
 
 struct KeyFileEntry {

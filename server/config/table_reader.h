@@ -13,7 +13,8 @@
 #include <string_view>
 #include <utility>
 
-#include "server/config/config.h"
+#include "server/base/user_error.h"
+#include "server/config/parse_size.h"
 #include "server/config/toml.h"
 
 namespace server {

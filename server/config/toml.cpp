@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "server/config/config.h"
+#include "server/base/user_error.h"
 
 namespace server {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "proto/constants.h"
 #include "proto/text.h"
+#include "server/base/user_error.h"
 #include "server/config/bounds.h"
 
 namespace server {
@@ -108,7 +109,11 @@ void check_process(const Config& config) {
     throw UserError(
         "--stdio serves one client on standard input and output: leave the listen addresses out");
   check_tls(config.tls);
-  derive_bounds(config);
+  try {
+    derive_bounds(config);
+  } catch (const UserError& error) {
+    throw UserError(config.places.at_place("memory", error.what()));
+  }
 }
 
 void validate(const Config& config) {

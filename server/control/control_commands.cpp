@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "server/base/log.h"
+#include "server/base/log_names.h"
+#include "server/config/read_config.h"
 #include "server/config/validate.h"
 #include "server/control/control_command.h"
 #include "server/server.h"
@@ -129,7 +131,7 @@ Awaitable<json::object> log_level(Server&, ControlRequest request) {
   request.finish();
   if (!log::is_level(level))
     throw ControlError(
-        fmt::format("\"{}\" is not one of trace, debug, info, warn, error, critical, off", level));
+        fmt::format("\"{}\" is not one of {}", level, fmt::join(log::levels(), ", ")));
   log::set_level(level);
   co_return text_result(fmt::format("the log level is {}", level));
 }

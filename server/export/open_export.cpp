@@ -7,6 +7,7 @@
 
 #include "engine/open_device.h"
 #include "server/base/log.h"
+#include "server/base/user_error.h"
 #include "server/export/partition.h"
 
 namespace server {

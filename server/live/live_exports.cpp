@@ -8,6 +8,7 @@
 
 #include "server/base/blocking_task.h"
 #include "server/base/log.h"
+#include "server/base/user_error.h"
 #include "server/export/open_export.h"
 
 namespace server {

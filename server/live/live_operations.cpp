@@ -10,6 +10,7 @@
 
 #include "server/base/blocking_task.h"
 #include "server/base/log.h"
+#include "server/base/user_error.h"
 #include "server/export/open_export.h"
 #include "server/live/live_exports.h"
 #include "server/serving/connection.h"

@@ -24,4 +24,7 @@ struct TlsConfig {
   }
 };
 
+// The files in use, for the log.
+std::string describe(const TlsConfig& tls);
+
 }  // namespace server

@@ -11,7 +11,9 @@
 #include <optional>
 #include <utility>
 
-#include "server/config/config.h"
+#include "server/base/log_names.h"
+#include "server/config/parse_size.h"
+#include "server/policy/rate_limiter.h"
 
 namespace server {
 namespace {
@@ -122,7 +124,7 @@ void add_clients(CLI::App& app, const std::shared_ptr<Flags>& flags) {
                                   [](Flags& filled) { filled.arguments["level"] = filled.mode; });
   level->add_option("LEVEL", flags->mode)
       ->required()
-      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "critical", "off"}));
+      ->check(CLI::IsMember(std::vector<std::string>(log::levels().begin(), log::levels().end())));
 }
 
 // A subcommand with the name of an export as its first argument.

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "server/base/user_error.h"
 #include "server/command_line.h"
-#include "server/config/config.h"
 
 namespace {
 

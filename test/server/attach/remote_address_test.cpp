@@ -4,7 +4,7 @@
 #include <string>
 #include <tuple>
 
-#include "server/config/config.h"
+#include "server/base/user_error.h"
 
 using server::parse_remote_address;
 

@@ -1,9 +1,10 @@
-#include "server/config/security_config.h"
+#include "server/config/validate.h"
 
 #include <catch2/catch.hpp>
 
+#include "server/base/user_error.h"
 #include "server/command_line.h"
-#include "server/config/validate.h"
+#include "server/config/read_config.h"
 #include "test/support/temporary_file.h"
 
 using server::Config;

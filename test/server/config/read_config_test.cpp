@@ -1,8 +1,10 @@
-#include "server/config/config.h"
+#include "server/config/read_config.h"
 
 #include <catch2/catch.hpp>
 
+#include "server/base/user_error.h"
 #include "server/command_line.h"
+#include "server/config/parse_size.h"
 #include "server/config/toml.h"
 #include "test/support/temporary_file.h"
 

@@ -1,18 +1,17 @@
-#include "server/config/config.h"
+#include "server/config/read_config.h"
 
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <iterator>
-#include <limits>
 #include <utility>
 
 #include "server/base/log.h"
-#include "server/config/bounds.h"
-#include "server/config/security_config.h"
+#include "server/base/log_names.h"
+#include "server/base/user_error.h"
+#include "server/config/parse_size.h"
 #include "server/config/table_reader.h"
 #include "server/config/toml.h"
 #include "server/config/validate.h"
@@ -71,6 +70,71 @@ void read_control(TableReader& parent, const std::string& path, Config& config) 
   config.control_socket =
       reader.take_value<std::string>("socket", "the path of a Unix socket").value_or("");
   reader.finish("socket");
+}
+
+TlsConfig read_tls(const toml::table& table, const std::string& path) {
+  auto reader = TableReader(table, path, "tls.");
+  auto config = TlsConfig{};
+  const auto take_path = [&](std::string_view key) {
+    const auto value = reader.take_value<std::string>(key, "the path of a file");
+    if (value && value->empty()) reader.fail(*table.get(key), key, "expected the path of a file");
+    return value.value_or("");
+  };
+  const auto mode = reader.take_value<std::string>("mode", "\"off\", \"allow\" or \"require\"");
+  config.certificate = take_path("certificate");
+  config.key = take_path("key");
+  config.client_ca = take_path("client_ca");
+  config.psk_file = take_path("psk_file");
+  // Who gives the server a key and no mode wants it to be used.
+  config.mode = proto::TlsMode::require;
+  if (mode)
+    config.mode = reader.checked(*table.get("mode"), "mode", [&] { return parse_tls_mode(*mode); });
+  for (const auto& [key, node] : table)
+    config.places.by_key.emplace(key.str(), reader.place(node, key.str()));
+  reader.finish("mode, certificate, key, client_ca, psk_file");
+  return config;
+}
+
+std::vector<ClientPattern> read_patterns(TableReader& reader, std::string_view key) {
+  constexpr std::string_view expected =
+      "expected a list of clients such as [\"10.0.0.0/8\", \"uid:1000\"]";
+  auto patterns = std::vector<ClientPattern>{};
+  const auto* const node = reader.take(key);
+  if (node == nullptr) return patterns;
+  const auto* const array = node->as_array();
+  if (array == nullptr) reader.fail(*node, key, expected);
+  // An empty list would mean "nobody" to one reader and "everybody" to another.
+  if (array->empty())
+    reader.fail(*node, key, "an empty list names nobody: leave the key out for no rule at all");
+  for (const auto& element : *array) {
+    const auto text = element.value_exact<std::string>();
+    if (!text) reader.fail(element, key, expected);
+    patterns.push_back(reader.checked(element, key, [&] { return parse_client_pattern(*text); }));
+  }
+  return patterns;
+}
+
+void read_security(TableReader& reader, const std::string& path, Config& config) {
+  config.user = reader.take_value<std::string>("user", "the name of a user").value_or("");
+  config.sandbox = reader.take_value<bool>("sandbox", "true or false").value_or(true);
+  const auto* const node = reader.take("tls");
+  if (node == nullptr) return;
+  const auto* const table = node->as_table();
+  if (table == nullptr) reader.fail(*node, "tls", "write [tls] and its keys below it");
+  config.tls = read_tls(*table, path);
+}
+
+void read_export_security(TableReader& reader, const toml::table& table, ExportConfig& config) {
+  config.access.allow = read_patterns(reader, "allow");
+  config.access.read_only_for = read_patterns(reader, "read_only_for");
+  config.writers_max = reader.take_count("writers", writers_max).value_or(0);
+  const auto tls = reader.take_value<std::string>("tls", "\"allow\" or \"require\"");
+  if (!tls) return;
+  if (*tls != "allow" && *tls != "require")
+    reader.fail(
+        *table.get("tls"), "tls",
+        fmt::format("\"{}\" is not one of allow, require: tls.mode is for all exports", *tls));
+  config.tls_required = *tls == "require";
 }
 
 ExportConfig read_export(const toml::table& table, const std::string& path, std::size_t index) {
@@ -152,32 +216,11 @@ void read_exports(TableReader& reader, const std::string& path, Config& config) 
 
 }  // namespace
 
-bool has_same_device(const ExportConfig& one, const ExportConfig& other) {
-  return one.path == other.path && one.read_only == other.read_only && one.offset == other.offset &&
-         one.size == other.size && one.partition == other.partition &&
-         one.direct_io == other.direct_io && one.lock == other.lock;
-}
-
-std::uint64_t parse_size(std::string_view text) {
-  constexpr std::string_view suffixes = "KMGTP";
-  std::uint64_t value = 0;
-  const auto* const end = text.data() + text.size();
-  const auto [rest, failure] = std::from_chars(text.data(), end, value);
-  auto shift = 0U;
-  auto valid = failure == std::errc{};
-  if (valid && rest != end) {
-    const auto suffix = suffixes.find(*rest >= 'a' ? static_cast<char>(*rest - 'a' + 'A') : *rest);
-    valid = suffix != std::string_view::npos && rest + 1 == end;
-    shift = valid ? 10U * (static_cast<unsigned>(suffix) + 1) : 0;
-  }
-  if (!valid)
-    throw UserError(
-        fmt::format("\"{}\" is not a size: write bytes, or a whole number with K, M, G, T or P "
-                    "(powers of 1024)",
-                    text));
-  if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) >> shift)
-    throw UserError(fmt::format("\"{}\" is too large: sizes stay below 8 EiB", text));
-  return value << shift;
+proto::TlsMode parse_tls_mode(std::string_view text) {
+  if (text == "off") return proto::TlsMode::off;
+  if (text == "allow") return proto::TlsMode::allow;
+  if (text == "require") return proto::TlsMode::require;
+  throw UserError(fmt::format("\"{}\" is not one of off, allow, require", text));
 }
 
 engine::DirectIo parse_direct_io(std::string_view text) {
@@ -200,20 +243,19 @@ Config read_config(const std::string& path) {
   config.workers = reader.take_count("workers", workers_max).value_or(0);
   config.memory = reader.take_size("memory");
   config.connections_max =
-      reader.take_count("max_connections", 1U << 20).value_or(default_connections_max);
+      reader.take_count("max_connections", connections_max).value_or(config.connections_max);
   config.busy_poll_us = reader.take_count("busy_poll_us", busy_poll_us_max, 0).value_or(0);
   config.wake_latency_us = reader.take_count("wake_latency_us", wake_latency_us_max, 0);
   if (const auto level = reader.take_value<std::string>("log_level", "a text")) {
     if (!log::is_level(*level))
       reader.fail(*table.get("log_level"), "log_level",
-                  fmt::format("\"{}\" is not one of trace, debug, info, warn, error, critical, off",
-                              *level));
+                  fmt::format("\"{}\" is not one of {}", *level, fmt::join(log::levels(), ", ")));
     config.log_level = *level;
   }
   if (const auto format = reader.take_value<std::string>("log_format", "a text")) {
     if (!log::is_format(*format))
       reader.fail(*table.get("log_format"), "log_format",
-                  fmt::format("\"{}\" is not one of text, json", *format));
+                  fmt::format("\"{}\" is not one of {}", *format, fmt::join(log::formats(), ", ")));
     config.log_format = *format;
   }
   config.slow_request_ms =
@@ -222,8 +264,8 @@ Config read_config(const std::string& path) {
   read_control(reader, path, config);
   read_http(reader, path, config);
   read_exports(reader, path, config);
-  if (const auto* const node = table.get("memory"); node != nullptr)
-    reader.checked(*node, "memory", [&] { derive_bounds(config); });
+  for (const auto& [key, node] : table)
+    config.places.by_key.emplace(key.str(), reader.place(node, key.str()));
   reader.finish(
       "listen, workers, memory, max_connections, busy_poll_us, wake_latency_us, log_level, "
       "log_format, slow_request_ms, user, sandbox, tls, http, control, export");
