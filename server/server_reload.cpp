@@ -7,6 +7,7 @@
 #include "server/base/blocking_task.h"
 #include "server/base/log.h"
 #include "server/base/user_error.h"
+#include "server/config/keys.h"
 #include "server/server.h"
 
 namespace server {
@@ -14,22 +15,6 @@ namespace {
 
 std::string joined(const std::vector<std::string>& words) {
   return words.empty() ? "none" : fmt::format("{}", fmt::join(words, ", "));
-}
-
-std::vector<std::string> keys_for_restart(const Config& now, const Config& then) {
-  auto keys = std::vector<std::string>{};
-  if (now.workers != then.workers) keys.emplace_back("workers");
-  if (now.memory != then.memory) keys.emplace_back("memory");
-  if (now.connections_max != then.connections_max) keys.emplace_back("max_connections");
-  if (now.busy_poll_us != then.busy_poll_us) keys.emplace_back("busy_poll_us");
-  if (now.wake_latency_us != then.wake_latency_us) keys.emplace_back("wake_latency_us");
-  if (now.control_socket != then.control_socket) keys.emplace_back("control.socket");
-  if (now.user != then.user) keys.emplace_back("user");
-  if (now.sandbox != then.sandbox) keys.emplace_back("sandbox");
-  if (now.log_format != then.log_format) keys.emplace_back("log_format");
-  if (now.slow_request_ms != then.slow_request_ms) keys.emplace_back("slow_request_ms");
-  if (now.http_listen != then.http_listen) keys.emplace_back("http.listen");
-  return keys;
 }
 
 }  // namespace

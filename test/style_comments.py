@@ -16,7 +16,6 @@ NOT_YET = {
     "engine/align": 2,
     "server": 4,
     "server/base": 6,
-    "server/config": 10,
     "server/control": 3,
     "server/control/client": 2,
     "server/live": 6,

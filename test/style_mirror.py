@@ -21,8 +21,6 @@ COVERED_BY = {
     "server/base/places.cpp": "test/server/config/read_config_test.cpp",
     "server/base/service_manager.cpp": "test/system/notify_test.py",
     "server/command_line.cpp": "test/system/command_line_test.py",
-    "server/config/import_config.cpp": "test/system/import_config_test.py",
-    "server/config/parse_size.cpp": "test/server/config/read_config_test.cpp",
     "server/config/toml.cpp": "test/server/config/read_config_test.cpp",
     "server/control/control_commands.cpp": "test/system/control_test.py",
     "server/control/control_exports.cpp": "test/system/control_test.py",

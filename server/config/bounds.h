@@ -39,8 +39,9 @@ struct Bounds {
       5};  // how long a client may neither send nor read while another waits for memory
 };
 
-// What the configuration leaves open is derived from the processors that the process may use and
-// from the container it is in. Throws UserError when the memory does not suffice for the workers.
+// Values that the configuration leaves open are derived from the processors that the process may
+// use and from the container it is in. Throws UserError when the memory does not suffice for the
+// workers.
 Bounds derive_bounds(const Config& config, std::uint32_t processors,
                      const ContainerLimits& container);
 // For this process as it is.

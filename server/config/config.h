@@ -1,5 +1,5 @@
-// What the operator asked for, from a TOML file and the command line. Values only: keys.h says how
-// each is written, read_config.h reads them, validate.h says what must be true of the whole.
+// The configuration that the operator asked for, from a TOML file and the command line. Values
+// only: keys.h says how each is written, read_config.h reads them, validate.h checks the whole.
 // Nothing listens before all of it is validated.
 #pragma once
 

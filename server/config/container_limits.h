@@ -1,5 +1,5 @@
-// What the control groups of this process (cgroup v1, v2 or both) allow it: a container's memory
-// and processors. Read once, at start.
+// The limits that the control groups of this process (cgroup v1, v2 or both) set: a container's
+// memory and processors. They are read once, at start.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct ContainerLimits {
 
 // The smallest limits on the way from the process's groups up to the roots of their hierarchies.
 // `root` is / but in tests: below it, proc/self/cgroup and proc/self/mountinfo say where the files
-// are. Whatever is missing or makes no sense is no limit.
+// are. A value that is missing or makes no sense is no limit.
 ContainerLimits read_container_limits(const std::filesystem::path& root = "/");
 
 }  // namespace server

@@ -18,7 +18,7 @@ constexpr auto dots_max = 64;  // in one line
 
 constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 
-// What must not reach toml++, since it does not end well there.
+// A text that must not reach toml++, since it does not end well there.
 struct Objection {
   std::size_t line;
   std::string_view why;

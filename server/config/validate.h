@@ -1,5 +1,5 @@
-// What a configuration must satisfy beyond the form of each key: each export, the exports together,
-// and the process. Pure functions over values; any thread. All throw UserError, with the place in
+// Checks a configuration beyond the form of each key: each export, the exports together, and the
+// process. Pure functions over values; any thread. All throw UserError, with the place in
 // the file where there is one.
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace server {
 
-// What the protocol takes for the name and the description of an export; clients could not ask for
+// The name and the description of an export are strings of the protocol; clients could not ask for
 // other names.
 void check_export_name(std::string_view name);
 void check_description(std::string_view text);
@@ -21,7 +21,7 @@ void check_export(const ExportConfig& entry, const TlsConfig& tls);
 // All exports of a server: at least one, each of them valid, no name twice.
 void check_exports(std::span<const ExportConfig> list, const TlsConfig& tls);
 
-// What is not about single exports: TLS has what it needs, and the memory suffices for the workers.
+// Everything but the exports: TLS has what it needs, and the memory suffices for the workers.
 void check_process(const Config& config);
 
 // The process and its exports.

@@ -11,9 +11,9 @@
 
 #include "server/base/log.h"
 #include "server/base/log_names.h"
-#include "server/config/read_config.h"
 #include "server/config/validate.h"
 #include "server/control/control_command.h"
+#include "server/control/export_request.h"
 #include "server/server.h"
 
 namespace server {
@@ -55,20 +55,6 @@ Awaitable<json::object> reload(Server& server, ControlRequest request) {
   result["removed"] = to_json(names.removed);
   result["need_restart"] = to_json(reloaded.need_restart);
   co_return result;
-}
-
-ExportConfig take_export(ControlRequest& request) {
-  auto config = ExportConfig{};
-  config.name = request.take_needed_text("export");
-  config.path = request.take_needed_text("path");
-  config.description = request.take_text("description").value_or("");
-  config.read_only = request.take_flag("read_only");
-  config.lock = !request.take_flag("no_lock");
-  config.offset = request.take_number("offset").value_or(0);
-  config.size = request.take_number("size");
-  if (const auto mode = request.take_text("direct_io")) config.direct_io = parse_direct_io(*mode);
-  request.finish();
-  return config;
 }
 
 Awaitable<json::object> add(Server& server, ControlRequest request) {

@@ -25,6 +25,8 @@ class ControlRequest {
 
   const std::string& command() const noexcept { return command_; }
 
+  // nullptr: it is not there.
+  const boost::json::value* take(std::string_view name);
   std::optional<std::string> take_text(std::string_view name);
   std::string take_needed_text(std::string_view name);
   std::optional<std::uint64_t> take_number(std::string_view name);
@@ -34,8 +36,6 @@ class ControlRequest {
   void finish() const;
 
  private:
-  const boost::json::value* take(std::string_view name);
-
   boost::json::object arguments_;
   std::string command_;
   std::set<std::string, std::less<>> taken_;

@@ -3,17 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/config/keys.h"
 #include "server/export/open_export.h"
 
 namespace server {
 namespace {
-
-// Whether a device opened for one serves the other as well.
-bool has_same_device(const ExportConfig& one, const ExportConfig& other) {
-  return one.path == other.path && one.read_only == other.read_only && one.offset == other.offset &&
-         one.size == other.size && one.partition == other.partition &&
-         one.direct_io == other.direct_io && one.lock == other.lock;
-}
 
 class Planner {
  public:

@@ -1,5 +1,5 @@
-// What the server proves itself with and what it asks of clients, as the operator wrote it. A
-// value.
+// The settings of TLS as the operator wrote them: how the server proves itself, and what it asks of
+// clients. A value.
 #pragma once
 
 #include <string>

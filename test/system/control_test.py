@@ -13,7 +13,13 @@ import pytest
 from support import images, nbd_client, server as servers
 from support.configuration import Configuration, export
 from support.control import Control
-from support.nbd_client import OPT_GO, REP_ERR_UNKNOWN, Disconnected, go_payload
+from support.nbd_client import (
+    OPT_GO,
+    REP_ERR_TLS_REQD,
+    REP_ERR_UNKNOWN,
+    Disconnected,
+    go_payload,
+)
 from support.watching import watch
 
 MIB = images.MIB
@@ -139,6 +145,37 @@ def test_an_export_is_added_beside_one_that_is_only_for_clients_with_tls(
     outcome = configuration.reload(server, export("secret", image, **rule))
     assert "added: secret" in outcome, outcome
     control.text("add", f"new={another}")
+    server.stop()
+
+
+def test_an_export_is_added_with_all_that_a_file_can_say(serve, control, image, tmp_path):
+    another = images.make_image(tmp_path / "another.img", MIB)
+    keys = tmp_path / "keys.psk"
+    keys.write_text(f"alice:{'5a' * 16}\n")
+    keys.chmod(0o600)
+    server = serve("--control", control.path, "--tls", "allow", "--tls-psk-file", keys, image)
+    me = f"uid:{os.getuid()}"
+    control.text(
+        *("add", f"new={another}", "--description", "a few words", "--no-lock"),
+        *("--allow", me, "--allow", "psk:alice", "--read-only-for", me, "--writers", "3"),
+        *("--read-iops", "5000", "--client-write-bytes", "1M", "--client-burst-seconds", "2"),
+    )
+    exported = control.export("new")
+    assert exported["description"] == "a few words"
+    assert exported["limits"]["read_iops"] == 5000
+    assert exported["client_limits"]["write_bytes"] == MIB
+    assert exported["client_limits"]["burst_seconds"] == 2
+    with server.client("new") as client:
+        assert client.transmission_flags & 2, "not read-only"
+    control.text("add", f"others={another}", "--no-lock", "--allow", f"uid:{os.getuid() + 1}")
+    control.text("add", f"secret={another}", "--no-lock", "--export-tls", "require")
+    for name, refusal in (("others", REP_ERR_UNKNOWN), ("secret", REP_ERR_TLS_REQD)):
+        with nbd_client.Client(server.connect()) as client:
+            client.greet()
+            assert client.option_type(OPT_GO, go_payload(name)) == refusal
+    assert "client_ca" in control.refusal("add", f"x={another}", "--allow", "cert:CN=a")
+    assert "beyond its prefix" in control.refusal("add", f"x={another}", "--allow", "10.0.0.1/8")
+    assert "partition" in control.refusal("add", f"x={another}", "--no-lock", "--partition", "1")
     server.stop()
 
 

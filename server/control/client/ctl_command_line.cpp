@@ -12,7 +12,10 @@
 #include <utility>
 
 #include "server/base/log_names.h"
+#include "server/config/export_argument.h"
+#include "server/config/key_flags.h"
 #include "server/config/parse_size.h"
+#include "server/control/client/export_arguments.h"
 #include "server/policy/rate_limiter.h"
 
 namespace server {
@@ -22,19 +25,16 @@ namespace json = boost::json;
 
 // What the subcommands' flags are parsed into; lives as long as the App that refers to it.
 struct Flags : Ctl {
+  KeyFlags<ExportConfig> export_keys = KeyFlags(server::export_keys());
   json::object arguments;
   std::string name;
   std::string file;
-  std::string description;
   std::string mode;
-  std::optional<std::string> offset;
   std::optional<std::string> size;
   std::optional<std::uint64_t> number;
   std::optional<double> burst_seconds;
   std::map<std::string, std::string> rates;
   bool per_client = false;
-  bool read_only = false;
-  bool no_lock = false;
   bool force = false;
   bool drain = false;
   bool now = false;
@@ -66,20 +66,10 @@ void fill_departure(Flags& flags) {
 }
 
 void fill_export(Flags& flags) {
-  // As for serve: a NAME has no slash.
-  const auto equals = flags.file.find('=');
-  const auto named = equals != std::string::npos && flags.file.find('/') > equals;
-  const auto path = named ? flags.file.substr(equals + 1) : flags.file;
-  flags.arguments["export"] =
-      named ? flags.file.substr(0, equals) : path.substr(path.rfind('/') + 1);
+  auto argument = parse_export_argument(flags.file);
   // The server may have another working directory.
-  flags.arguments["path"] = std::filesystem::absolute(path).string();
-  if (!flags.description.empty()) flags.arguments["description"] = flags.description;
-  if (flags.read_only) flags.arguments["read_only"] = true;
-  if (flags.no_lock) flags.arguments["no_lock"] = true;
-  if (flags.offset) flags.arguments["offset"] = parse_size(*flags.offset);
-  if (flags.size) flags.arguments["size"] = parse_size(*flags.size);
-  if (!flags.mode.empty()) flags.arguments["direct_io"] = flags.mode;
+  argument.path = std::filesystem::absolute(argument.path).string();
+  put_export(flags.arguments, argument, flags.export_keys);
 }
 
 void add_exports(CLI::App& app, const std::shared_ptr<Flags>& flags) {
@@ -88,13 +78,7 @@ void add_exports(CLI::App& app, const std::shared_ptr<Flags>& flags) {
   add_departure(*reload, *flags, "Let clients of changed and removed exports finish, then go");
   auto* const add = add_command(app, flags, "add", "Offer another file", fill_export);
   add->add_option("FILE", flags->file, "[NAME=]FILE")->required();
-  add->add_option("--description", flags->description, "What clients are told about it");
-  add->add_flag("--read-only", flags->read_only, "Refuse writes");
-  add->add_option("--offset", flags->offset, "Where the export begins in FILE, in bytes (K, M, G)");
-  add->add_option("--size", flags->size, "How long the export is; default: up to the file's end");
-  add->add_option("--direct-io", flags->mode, "auto, on or off")
-      ->check(CLI::IsMember({"auto", "on", "off"}));
-  add->add_flag("--no-lock", flags->no_lock, "Do not lock FILE against a second writer");
+  flags->export_keys.add_to(*add);
   auto* const remove =
       add_command(app, flags, "remove", "Offer an export no longer", [](Flags& filled) {
         filled.arguments["export"] = filled.name;

@@ -4,11 +4,9 @@
 
 #include "server/base/user_error.h"
 #include "server/command_line.h"
-#include "server/config/parse_size.h"
 #include "server/config/toml.h"
 #include "test/support/temporary_file.h"
 
-using server::parse_size;
 using server::UserError;
 using test::TemporaryFile;
 
@@ -22,21 +20,6 @@ server::Config parse(std::vector<const char*> arguments) {
 }
 
 }  // namespace
-
-TEST_CASE("sizes are bytes with binary suffixes") {
-  CHECK(parse_size("0") == 0);
-  CHECK(parse_size("512") == 512);
-  CHECK(parse_size("64K") == 65536);
-  CHECK(parse_size("64k") == 65536);
-  CHECK(parse_size("1M") == 1U << 20);
-  CHECK(parse_size("10G") == 10ULL << 30);
-  CHECK(parse_size("3T") == 3ULL << 40);
-  for (const auto* const text :
-       {"", "K", "-1", "1.5G", "1KB", "1 K", "9P1", "99999999999999999999", "8192P"}) {
-    CAPTURE(text);
-    CHECK_THROWS_AS(parse_size(text), UserError);
-  }
-}
 
 TEST_CASE("a complete configuration is read") {
   const auto file = TemporaryFile(R"(

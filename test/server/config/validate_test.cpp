@@ -156,3 +156,72 @@ TEST_CASE("the log says what TLS works with") {
         "certificate /etc/loopnbd/server-cert.pem, clients need one signed by "
         "/etc/loopnbd/ca-cert.pem, pre-shared keys /etc/loopnbd/keys.psk");
 }
+
+TEST_CASE("an export is valid or not by the TLS that it is served with") {
+  auto entry = server::ExportConfig{};
+  entry.name = "disk";
+  entry.path = "/srv/disk.img";
+  auto tls = server::TlsConfig{};
+  CHECK_NOTHROW(server::check_export(entry, tls));
+  entry.tls_required = true;
+  CHECK_THROWS_WITH(server::check_export(entry, tls), Catch::Contains("TLS is off"));
+  tls.mode = proto::TlsMode::allow;
+  CHECK_NOTHROW(server::check_export(entry, tls));
+  entry.access.allow = {server::parse_client_pattern("psk:alice")};
+  CHECK_THROWS_WITH(server::check_export(entry, tls), Catch::Contains("psk_file"));
+  tls.psk_file = "/k";
+  CHECK_NOTHROW(server::check_export(entry, tls));
+  entry.access.read_only_for = {server::parse_client_pattern("cert:CN=a")};
+  CHECK_THROWS_WITH(server::check_export(entry, tls), Catch::Contains("client_ca"));
+}
+
+TEST_CASE("an export's name and description are strings of the protocol") {
+  auto entry = server::ExportConfig{};
+  entry.path = "/srv/disk.img";
+  CHECK_THROWS_WITH(server::check_export(entry, {}), Catch::Contains("not empty"));
+  entry.name = "\xff";
+  CHECK_THROWS_WITH(server::check_export(entry, {}), Catch::Contains("UTF-8"));
+  entry.name = "disk";
+  entry.description = std::string(5000, 'x');
+  CHECK_THROWS_WITH(server::check_export(entry, {}), Catch::Contains("description"));
+}
+
+TEST_CASE("a partition has its own offset and size") {
+  auto entry = server::ExportConfig{};
+  entry.name = "disk";
+  entry.partition = "2";
+  CHECK_NOTHROW(server::check_export(entry, {}));
+  entry.offset = 512;
+  CHECK_THROWS_WITH(server::check_export(entry, {}), Catch::Contains("its own offset"));
+  entry.offset = 0;
+  entry.size = 512;
+  CHECK_THROWS_WITH(server::check_export(entry, {}), Catch::Contains("its own offset"));
+}
+
+TEST_CASE("the exports of a server are at least one, and no name is there twice") {
+  CHECK_THROWS_WITH(server::check_exports({}, {}), Catch::Contains("nothing to serve"));
+  auto list = std::vector<server::ExportConfig>(2);
+  list[0].name = "a";
+  list[1].name = "b";
+  CHECK_NOTHROW(server::check_exports(list, {}));
+  list[1].name = "a";
+  list[1].places.by_key = {{"name", "x.toml:7: export[1].name"}};
+  CHECK_THROWS_WITH(server::check_exports(list, {}),
+                    Catch::StartsWith("x.toml:7: export[1].name: two exports are called \"a\""));
+}
+
+TEST_CASE("what the process needs does not depend on its exports") {
+  auto config = Config{};
+  CHECK_NOTHROW(server::check_process(config));
+  config.stdio = true;
+  config.listen = {"unix:/x"};
+  CHECK_THROWS_WITH(server::check_process(config), Catch::Contains("--stdio"));
+  config = {};
+  config.tls.mode = proto::TlsMode::require;
+  CHECK_THROWS_WITH(server::check_process(config), Catch::Contains("certificate"));
+  config = {};
+  config.memory = 1024;
+  config.places.by_key = {{"memory", "x.toml:1: memory"}};
+  CHECK_THROWS_WITH(server::check_process(config),
+                    Catch::StartsWith("x.toml:1: memory: memory = 1024 bytes is too little"));
+}

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <string>
 
+#include "server/base/user_error.h"
 #include "test/support/temporary_file.h"
 
 namespace {
