@@ -1,20 +1,20 @@
 #include "server/config/import_config.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <stdexcept>
 #include <utility>
 
 #include "proto/text.h"
 #include "server/base/user_error.h"
 #include "server/config/key_file.h"
 #include "server/net/listen_address.h"
+#include "server/policy/network.h"
 
 namespace server {
 namespace {
@@ -94,22 +94,11 @@ std::string_view trim(std::string_view text) {
 // An address or network of an authfile, without the address bits behind its prefix; empty if it is
 // none.
 std::string network_of(std::string_view text) {
-  const auto slash = std::min(text.find('/'), text.size());
-  auto address = std::string(text.substr(0, slash));
-  auto bytes = std::array<unsigned char, 16>{};
-  const auto family = address.find(':') == std::string::npos ? AF_INET : AF_INET6;
-  if (::inet_pton(family, address.c_str(), bytes.data()) != 1) return "";
-  if (slash == text.size()) return address;
-  const auto prefix = text.substr(slash + 1);
-  const auto length_max = family == AF_INET ? 32U : 128U;
-  auto length = 0U;
-  const auto [end, failure] = std::from_chars(prefix.begin(), prefix.end(), length);
-  if (failure != std::errc{} || end != prefix.end() || length > length_max) return "";
-  for (auto bit = length; bit < length_max; ++bit)
-    bytes[bit / 8] = static_cast<unsigned char>(bytes[bit / 8] & ~(0x80U >> (bit % 8)));
-  auto name = std::array<char, INET6_ADDRSTRLEN>{};
-  ::inet_ntop(family, bytes.data(), name.data(), name.size());
-  return fmt::format("{}/{}", name.data(), length);
+  try {
+    return format_network(without_host_bits(parse_network(text)));
+  } catch (const std::runtime_error&) {
+    return "";
+  }
 }
 
 class Importer {

@@ -1,6 +1,5 @@
 #include "server/policy/access.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,6 +7,8 @@
 #include <limits>
 #include <optional>
 #include <stdexcept>
+
+#include "server/policy/network.h"
 
 namespace server {
 namespace {
@@ -53,29 +54,17 @@ CertificatePattern parse_certificate(std::string_view text, std::string_view lis
   return pattern;
 }
 
-bool bit_at(const IpAddress& address, unsigned index) noexcept {
-  return (address.bytes[index / 8] >> (7 - index % 8) & 1) != 0;
-}
-
-NetworkPattern parse_network(std::string_view text) {
-  const auto slash = text.find('/');
-  const auto address = parse_ip_address(std::string(text.substr(0, slash)));
-  if (!address) refuse(text, "is no client pattern");
-  auto pattern = NetworkPattern{.address = *address, .prefix_length = address->is_ip4 ? 32U : 128U};
-  if (slash == std::string_view::npos) return pattern;
-  auto length = parse_number(text.substr(slash + 1));
-  // An IPv4-mapped network counts the bits of the IPv6 address that it is written as.
-  const auto mapped = address->is_ip4 && text.find(':') != std::string_view::npos;
-  if (mapped && length && *length >= 96)
-    *length -= 96;
-  else if (mapped)
-    length.reset();
-  if (!length || *length > pattern.prefix_length) refuse(text, "has an impossible prefix length");
-  for (auto index = *length; index < pattern.prefix_length; ++index)
-    if (bit_at(*address, index))
-      refuse(text, fmt::format("has address bits beyond its prefix of {}", *length));
-  pattern.prefix_length = *length;
-  return pattern;
+NetworkPattern parse_network_pattern(std::string_view text) {
+  const auto network = [&] {
+    try {
+      return parse_network(text);
+    } catch (const std::runtime_error& error) {
+      refuse(text, error.what());
+    }
+  }();
+  if (without_host_bits(network) != network)
+    refuse(text, fmt::format("has address bits beyond its prefix of {}", network.prefix_length));
+  return {.address = network.address, .prefix_length = network.prefix_length};
 }
 
 bool same_letters(std::string_view left, std::string_view right) noexcept {
@@ -86,10 +75,9 @@ bool same_letters(std::string_view left, std::string_view right) noexcept {
 }
 
 bool match(const NetworkPattern& pattern, const ClientIdentity& client) {
-  if (!client.address || client.address->is_ip4 != pattern.address.is_ip4) return false;
-  for (auto index = 0U; index < pattern.prefix_length; ++index)
-    if (bit_at(*client.address, index) != bit_at(pattern.address, index)) return false;
-  return true;
+  return client.address &&
+         contains({.address = pattern.address, .prefix_length = pattern.prefix_length},
+                  *client.address);
 }
 
 bool match(const CertificatePattern& pattern, const ClientIdentity& client) {
@@ -128,7 +116,7 @@ ClientPattern parse_client_pattern(std::string_view text) {
   if (kind == "cert") return parse_certificate(text, value);
   if (kind == "uid") return UserPattern{.user = parse_id(text, value)};
   if (kind == "gid") return GroupPattern{.group = parse_id(text, value)};
-  if (kind != "psk") return parse_network(text);
+  if (kind != "psk") return parse_network_pattern(text);
   if (value.empty()) refuse(text, "names no user");
   return PskPattern{.user = std::string(value)};
 }
