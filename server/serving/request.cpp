@@ -44,7 +44,7 @@ Request* RequestPool::take_request(Connection& connection, std::size_t held) {
   auto* const slot = take(held);
   if (slot == nullptr) return nullptr;
   auto& request = slot->own_request;
-  request = {};
+  static_cast<RequestProgress&>(request) = {};  // the connection sets the header and the times
   request.connection = &connection;
   request.own = slot;
   slot->request = &request;

@@ -56,24 +56,27 @@ enum class RequestState : std::uint8_t {
   replying,   // its reply waits to be sent, or is sent
 };
 
-struct Request {
+// How far a request has come; begins anew with each.
+struct RequestProgress {
+  RequestState state = RequestState::waiting;
+  bool all_submitted = false;  // no further piece will be
+  bool reported_slow = false;  // while it was under way
+  // A READ whose pieces must be sent in order, without chunk headers.
+  bool in_order = false;  // it is one, and listed
+  bool reply_begun = false;
+  std::uint32_t pieces_in_flight = 0;       // submitted and not completed
+  proto::Error error = proto::Error::none;  // the first one
+  std::string_view error_text;              // static storage
+  Piece* first_piece = nullptr;             // in order, of those not sent yet
+  Piece* last_piece = nullptr;
+  Request* next_in_order = nullptr;
+};
+
+struct Request : RequestProgress {
   // Outlives its requests: it drains before it dies. nullptr: no request is in the slot.
   Connection* connection = nullptr;
   Piece* own = nullptr;         // the piece in its slot
   proto::RequestHeader header;  // as the client sent it
-  RequestState state = RequestState::waiting;
-  bool all_submitted = false;               // no further piece will be
-  bool reported_slow = false;               // while it was under way
-  std::uint32_t pieces_in_flight = 0;       // submitted and not completed
-  proto::Error error = proto::Error::none;  // the first one
-  std::string_view error_text;              // static storage
-
-  // A READ whose pieces must be sent in order, without chunk headers.
-  bool in_order = false;  // it is one, and listed
-  bool reply_begun = false;
-  Piece* first_piece = nullptr;  // of those not sent yet
-  Piece* last_piece = nullptr;
-  Request* next_in_order = nullptr;
 
   // When its header arrived, and when its last piece so far was submitted and completed.
   Clock::time_point received;
