@@ -50,6 +50,16 @@ int run_attach(const Attach& options) {
   return FileAttachment(options, daemon).run();
 }
 
+// True: the process behind the device, which detaches by itself when it is told to end, has ended.
+bool wait_for_end(std::uint32_t index) {
+  const auto deadline = std::chrono::steady_clock::now() + end_deadline;
+  while (DeviceClaim::owner(index)) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(end_pause);
+  }
+  return true;
+}
+
 int run_detach(const Detach& options) {
   const auto index = options.device;
   const auto path = nbd_device_path(index);
@@ -58,17 +68,20 @@ int run_detach(const Detach& options) {
       devices, [&](const auto& device) { return device.index == index && device.connected; });
   if (!attached) throw NbdError(ENODEV, fmt::format("{} is not attached", path));
   auto netlink = NbdNetlink();
+  // The reason against it is said here, and not in the log of the process.
   auto device = quiesce_nbd_device(index);
-  netlink.disconnect(index);
-  device.reset();
-  // The file may be copied next: wait until it is synced.
-  const auto deadline = std::chrono::steady_clock::now() + end_deadline;
-  while (const auto owner = DeviceClaim::owner(index)) {
-    if (std::chrono::steady_clock::now() > deadline)
-      throw std::runtime_error(
-          fmt::format("{} is detached, but process {} is still writing", path, *owner));
-    std::this_thread::sleep_for(end_pause);
+  // The process disconnects the device itself, so that it does not take that for links to replace.
+  // The file may be copied next: wait until it is synced. A process of another namespace has no
+  // number.
+  if (const auto owner = DeviceClaim::owner(index); owner && *owner > 0) {
+    device.reset();
+    if (::kill(*owner, SIGTERM) == 0 && wait_for_end(index)) return 0;
+    if (nbd_device_may_be_connected(index)) device = quiesce_nbd_device(index);
   }
+  if (device) netlink.disconnect(index);
+  device.reset();
+  if (!wait_for_end(index))
+    throw std::runtime_error(fmt::format("{} is detached, but its process is still writing", path));
   return 0;
 }
 

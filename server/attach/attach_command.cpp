@@ -54,6 +54,9 @@ void AttachCommandLine::add_attach() {
                  "restart take")
       ->check(CLI::Range(1U, timeout_max_s))
       ->capture_default_str();
+  app.add_flag("--keep-scheduler", attach_.keep_scheduler,
+               "Keep the I/O scheduler that the kernel has chosen. Default: none, with which no "
+               "kernel loses connections under load, and which is faster");
   app.add_flag(
       "--swap", attach_.swap,
       "For a swap device: refuse to start when memory cannot be locked, the file has holes or "

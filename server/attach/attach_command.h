@@ -20,7 +20,8 @@ struct Attach {
   std::uint32_t block_size = 512;               // bytes
   std::optional<std::uint32_t> timeout_s = {};  // as in NbdDeviceSettings
   std::uint32_t dead_timeout_s = 300;
-  bool swap = false;  // must work whatever memory there is, or not at all
+  bool keep_scheduler = false;  // the kernel's I/O scheduler, in the place of none
+  bool swap = false;            // must work whatever memory there is, or not at all
   bool foreground = false;
   std::string log_level = "info";
 };

@@ -125,7 +125,29 @@ void AttachedDevice::connect(std::uint64_t size, std::uint16_t transmission_flag
 
 bool AttachedDevice::replace_sockets(std::span<const int> sockets,
                                      std::optional<std::uint64_t> size) {
+  // Of a device that somebody has ended the driver complains in its log.
+  if (!nbd_device_may_be_connected(index_)) return false;
   return netlink_.replace_sockets(index_, backend_, sockets, size);
+}
+
+void AttachedDevice::prepare_for_use() const noexcept {
+  choose_scheduler();
+  scan_partitions();
+}
+
+// Older kernels (6.12; since about 6.14 they have commit 8337b029f788) give a request whose sending
+// was interrupted back to the scheduler, which may send it again under another tag; the reply to
+// the first one ends the connection then. Without a scheduler the request keeps its tag.
+void AttachedDevice::choose_scheduler() const noexcept {
+  if (options_.keep_scheduler) return;
+  const auto before = nbd_device_scheduler(index_);
+  if (!before || *before == "none") return;
+  if (const auto error = set_nbd_device_scheduler(index_, "none"); error != 0)
+    return log::warn(
+        "{}: the I/O scheduler stays {}: {}; with it, older kernels lose connections under load. "
+        "Change it by: echo none > /sys/block/nbd{}/queue/scheduler",
+        path(), *before, std::strerror(error), index_);
+  log::info("{}: I/O scheduler none instead of {} (--keep-scheduler keeps that)", path(), *before);
 }
 
 void AttachedDevice::scan_partitions() const noexcept {

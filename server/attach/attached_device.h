@@ -33,13 +33,15 @@ class AttachedDevice {
   // As NbdNetlink::replace_sockets().
   bool replace_sockets(std::span<const int> sockets, std::optional<std::uint64_t> size = {});
   void disconnect() { netlink_.disconnect(index_); }
-  // Makes the partitions appear. Blocks on reads of the device.
-  void scan_partitions() const noexcept;
+  // Makes the device ready for use: the I/O scheduler, the partitions. Blocks on I/O of the device.
+  void prepare_for_use() const noexcept;
 
  private:
   bool take_over();
   void claim_free();
   bool claim(std::uint32_t index);
+  void choose_scheduler() const noexcept;
+  void scan_partitions() const noexcept;
 
   const Attach options_;
   const std::string backend_;

@@ -143,7 +143,7 @@ void FileAttachment::attach() {
   const auto description = export_->describe();
   const auto size = description.size / options_.block_size * options_.block_size;
   device_.connect(size, description.transmission_flags, sockets);
-  device_.scan_partitions();
+  device_.prepare_for_use();
 }
 
 // Begins to serve one end of a socket pair and returns the other one, for the kernel.

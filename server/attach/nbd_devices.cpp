@@ -1,12 +1,17 @@
 #include "server/attach/nbd_devices.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <fstream>
 #include <sstream>
 #include <system_error>
+
+#include "engine/file_descriptor.h"
 
 namespace server {
 namespace {
@@ -33,6 +38,18 @@ bool is_part_of(std::string_view device, std::uint32_t index) {
   if (!device.starts_with(whole)) return false;
   const auto rest = device.substr(whole.size());
   return rest.empty() || rest.front() == 'p';
+}
+
+// Adds the devices that the device mapper, MD and others have made of the one with this folder.
+void add_holders(std::vector<std::string>& uses, const std::filesystem::path& folder,
+                 const std::filesystem::path& sys_block) {
+  auto failure = std::error_code{};
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "holders", failure)) {
+    const auto holder = entry.path().filename().string();
+    const auto name = read_line(sys_block / holder / "dm/name");
+    uses.push_back(fmt::format("/dev/{} is part of /dev/{}{}", folder.filename().string(), holder,
+                               name ? fmt::format(" ({})", *name) : ""));
+  }
 }
 
 }  // namespace
@@ -83,8 +100,35 @@ std::vector<int> nbd_device_partitions(std::uint32_t index,
   return numbers;
 }
 
+bool nbd_device_may_be_connected(std::uint32_t index, const std::filesystem::path& sys_block) {
+  auto failure = std::error_code{};
+  const auto folder = sys_block / fmt::format("nbd{}", index);
+  return !std::filesystem::exists(folder, failure) ||
+         std::filesystem::exists(folder / "pid", failure);
+}
+
+std::optional<std::string> nbd_device_scheduler(std::uint32_t index,
+                                                const std::filesystem::path& sys_block) {
+  // All that there are, and the one in use in brackets: "[none] mq-deadline".
+  const auto line = read_line(sys_block / fmt::format("nbd{}/queue/scheduler", index));
+  if (!line) return std::nullopt;
+  const auto begin = line->find('[');
+  const auto end = line->find(']');
+  if (begin == std::string::npos || end == std::string::npos || end < begin) return std::nullopt;
+  return line->substr(begin + 1, end - begin - 1);
+}
+
+int set_nbd_device_scheduler(std::uint32_t index, std::string_view name,
+                             const std::filesystem::path& sys_block) {
+  const auto path = sys_block / fmt::format("nbd{}/queue/scheduler", index);
+  const auto file = engine::FileDescriptor(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file) return errno;
+  return ::write(file.get(), name.data(), name.size()) < 0 ? errno : 0;
+}
+
 std::vector<std::string> nbd_device_uses(std::uint32_t index, const std::filesystem::path& mounts,
-                                         const std::filesystem::path& swaps) {
+                                         const std::filesystem::path& swaps,
+                                         const std::filesystem::path& sys_block) {
   auto uses = std::vector<std::string>{};
   auto line = std::string();
   for (auto file = std::ifstream(mounts); std::getline(file, line);) {
@@ -99,6 +143,10 @@ std::vector<std::string> nbd_device_uses(std::uint32_t index, const std::filesys
     const auto device = line.substr(0, line.find_first_of(" \t"));
     if (is_part_of(device, index)) uses.push_back(fmt::format("{} is used as swap", device));
   }
+  const auto folder = sys_block / fmt::format("nbd{}", index);
+  add_holders(uses, folder, sys_block);
+  for (const auto partition : nbd_device_partitions(index, sys_block))
+    add_holders(uses, folder / fmt::format("nbd{}p{}", index, partition), sys_block);
   return uses;
 }
 

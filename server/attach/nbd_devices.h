@@ -31,10 +31,23 @@ std::string nbd_device_path(std::uint32_t index);
 std::vector<int> nbd_device_partitions(std::uint32_t index,
                                        const std::filesystem::path& sys_block = "/sys/block");
 
-// Where the device or one of its partitions is mounted or used as swap, as /proc shows it. Empty
-// when that is nowhere.
+// False: sysfs has the device, and it is not connected.
+bool nbd_device_may_be_connected(std::uint32_t index,
+                                 const std::filesystem::path& sys_block = "/sys/block");
+
+// The I/O scheduler in use, such as "none" or "mq-deadline". Nothing: sysfs does not say.
+std::optional<std::string> nbd_device_scheduler(
+    std::uint32_t index, const std::filesystem::path& sys_block = "/sys/block");
+
+// Waits for the requests in flight. Returns 0 or an errno.
+int set_nbd_device_scheduler(std::uint32_t index, std::string_view name,
+                             const std::filesystem::path& sys_block = "/sys/block");
+
+// Where the device or one of its partitions is mounted or used as swap, as /proc shows it, and the
+// devices that are made of them, as sysfs does. Empty when that is nowhere.
 std::vector<std::string> nbd_device_uses(std::uint32_t index,
                                          const std::filesystem::path& mounts = "/proc/mounts",
-                                         const std::filesystem::path& swaps = "/proc/swaps");
+                                         const std::filesystem::path& swaps = "/proc/swaps",
+                                         const std::filesystem::path& sys_block = "/sys/block");
 
 }  // namespace server

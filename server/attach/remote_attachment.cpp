@@ -84,7 +84,7 @@ void RemoteAttachment::attach() {
                     "at least a block of {}",
                     address_.canonical(), size_, options_.block_size));
   device_.connect(size, flags, sockets_of(links_));
-  device_.scan_partitions();
+  device_.prepare_for_use();
 }
 
 // The connections of the process that died may be alive: the kernel has them. New ones take the

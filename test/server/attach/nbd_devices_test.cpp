@@ -1,6 +1,7 @@
 #include "server/attach/nbd_devices.h"
 
 #include <catch2/catch.hpp>
+#include <cerrno>
 
 #include "test/support/temporary_folder.h"
 
@@ -39,6 +40,41 @@ TEST_CASE("a connected device of a program that says nothing about it is listed"
 
 TEST_CASE("without the module there are no devices") {
   CHECK(server::list_nbd_devices("/nonexistent").empty());
+}
+
+TEST_CASE("whether a device is connected is asked where sysfs has it") {
+  const auto sys = test::TemporaryFolder();
+  sys.write("nbd0/pid", "77\n");
+  sys.write("nbd1/size", "0\n");
+  CHECK(server::nbd_device_may_be_connected(0, sys.path()));
+  CHECK_FALSE(server::nbd_device_may_be_connected(1, sys.path()));
+  CHECK(server::nbd_device_may_be_connected(2, sys.path()));
+}
+
+TEST_CASE("the I/O scheduler in use is the one in brackets, and another is written there") {
+  const auto sys = test::TemporaryFolder();
+  sys.write("nbd0/queue/scheduler", "[none] mq-deadline\n");
+  sys.write("nbd1/queue/scheduler", "none [mq-deadline] bfq\n");
+  sys.write("nbd2/queue/scheduler", "none\n");
+  CHECK(server::nbd_device_scheduler(0, sys.path()) == "none");
+  CHECK(server::nbd_device_scheduler(1, sys.path()) == "mq-deadline");
+  CHECK_FALSE(server::nbd_device_scheduler(2, sys.path()));
+  CHECK_FALSE(server::nbd_device_scheduler(3, sys.path()));
+  CHECK(server::set_nbd_device_scheduler(2, "[no]", sys.path()) == 0);
+  CHECK(server::nbd_device_scheduler(2, sys.path()) == "no");
+  CHECK(server::set_nbd_device_scheduler(3, "none", sys.path()) == ENOENT);
+}
+
+TEST_CASE("what a device or a partition of it is part of is found") {
+  const auto sys = test::TemporaryFolder();
+  sys.write("nbd1/size", "8\n");
+  sys.write("nbd1/holders/md0/uevent", "");
+  sys.write("nbd1/nbd1p2/partition", "2\n");
+  sys.write("nbd1/nbd1p2/holders/dm-3/uevent", "");
+  sys.write("dm-3/dm/name", "secret\n");
+  const auto uses = server::nbd_device_uses(1, "/nonexistent", "/nonexistent", sys.path());
+  CHECK(uses == std::vector<std::string>{"/dev/nbd1 is part of /dev/md0",
+                                         "/dev/nbd1p2 is part of /dev/dm-3 (secret)"});
 }
 
 TEST_CASE("a device may be named in several ways, and others are refused") {
