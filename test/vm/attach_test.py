@@ -11,10 +11,12 @@ MIB = 1 << 20
 pytestmark = pytest.mark.shared_guest
 
 
-@pytest.fixture(scope="module", name="machine")
-def guest_with_files():
-    """One guest for all tests here. /srv: ext4 on a disk, so that direct I/O is possible."""
-    with guest.Guest() as machine:
+@pytest.fixture(scope="module", name="machine", params=["uml", "newer-uml"])
+def guest_with_files(request):
+    """One guest for all tests here, with two kernels. /srv: ext4 on a disk, so that direct I/O is
+    possible.
+    """
+    with guest.Guest(kernel=request.param) as machine:
         machine.run("mkfs.ext4 -q $DISK && mkdir -p /srv && mount $DISK /srv")
         yield machine
 
@@ -127,6 +129,37 @@ def test_partitions_appear_and_what_is_mounted_is_not_detached(machine):
     machine.run("""
         test $(tail -1 /mnt/part/numbers) = 1000 && umount /mnt/part && loopnbd detach /dev/nbd0
         ! test -e /dev/nbd0p1""")
+
+
+def test_what_is_made_of_the_device_is_named_when_it_cannot_be_detached(machine):
+    machine.run("""
+        truncate -s 64M /srv/disk.img && loopnbd attach /srv/disk.img
+        echo "0 2048 linear /dev/nbd0 0" | dmsetup create part""")
+    told = refused(machine, "loopnbd detach /dev/nbd0")
+    assert "/dev/nbd0 is part of /dev/dm-0 (part)" in told
+    machine.run("dmsetup remove part && loopnbd detach /dev/nbd0")
+
+
+@pytest.mark.parametrize("end", ["loopnbd detach /dev/nbd0", "kill -TERM {pid}"])
+@pytest.mark.parametrize("connections", [1, 3])
+def test_the_kernel_has_no_complaint_about_a_detach(machine, end, connections):
+    machine.run(f"""
+        truncate -s 64M /srv/disk.img && dmesg -C
+        loopnbd attach --connections {connections} /srv/disk.img""")
+    (entry,) = devices(machine)
+    machine.run(end.format(**entry))
+    machine.run("while pgrep loopnbd; do sleep 0.1; done")
+    assert "reconfigure" not in machine.stdout("dmesg")
+
+
+@pytest.mark.parametrize("option, scheduler", [("", "none"), ("--keep-scheduler", None)])
+def test_the_device_has_no_scheduler_unless_the_kernels_is_to_be_kept(machine, option, scheduler):
+    machine.run("modprobe nbd; truncate -s 1M /srv/disk.img")
+    before = machine.stdout("sed 's/.*\\[\\(.*\\)\\].*/\\1/' /sys/block/nbd0/queue/scheduler")
+    machine.run(f"loopnbd attach {option} /srv/disk.img")
+    found = machine.stdout("cat /sys/block/nbd0/queue/scheduler")
+    machine.run("loopnbd detach /dev/nbd0")
+    assert f"[{scheduler or before}]" in found
 
 
 @pytest.mark.parametrize("connections", [1, 3])

@@ -19,11 +19,14 @@ import tempfile
 import threading
 import time
 
+from support import releases
+
 from . import job, network, root
 
 BOOT_SECONDS = 120  # 3 or 8 when the machine is idle
 LIFE_SECONDS = 900
 MIB = 1 << 20
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
 @dataclasses.dataclass
@@ -40,11 +43,11 @@ class GuestFailed(AssertionError):
 
 
 class Guest:
-    """`kernel` is "uml" (User-mode Linux: one processor, fast with data) or "qemu" (emulated:
-    any number of processors, fast with system calls). `disk` is a file to be its second disk,
-    otherwise that is an empty one of `disk_mib`; the guest's scripts know it as $DISK. `script`
-    is what it runs before it powers itself off; without one it does what run() says. With
-    `systemd` it does so as a service, and systemctl powers it off.
+    """`kernel` is "uml" (User-mode Linux: one processor, fast with data), "newer-uml" (the same of
+    Debian 13) or "qemu" (emulated: any number of processors, fast with system calls). `disk` is a
+    file to be its second disk, otherwise that is an empty one of `disk_mib`; the guest's scripts
+    know it as $DISK. `script` is what it runs before it powers itself off; without one it does what
+    run() says. With `systemd` it does so as a service, and systemctl powers it off.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Guest:
         systemd=False,
         life_seconds=LIFE_SECONDS,
     ):
-        if kernel == "uml" and processors != 1:
+        if kernel != "qemu" and processors != 1:
             raise ValueError("User-mode Linux has one processor; take kernel='qemu' for more")
         image = root.folder()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="loopnbd-guest-"))
@@ -75,7 +78,7 @@ class Guest:
         self._line = b""
         self._console_text = b""
         self._control, theirs = socket.socketpair()
-        make = {"uml": self._uml, "qemu": self._qemu}[kernel]
+        make = {"uml": self._uml, "newer-uml": self._newer_uml, "qemu": self._qemu}[kernel]
         words = ["under=systemd"] if systemd else []
         words += [f"ip4={network.GUEST_ADDRESS}"] if net else []
         command = make(image, theirs.fileno(), processors, memory_mib, net, words)
@@ -124,6 +127,12 @@ class Guest:
         if net:
             command += [f"vec0:transport=tap,ifname={network.DEVICE},depth=128,gro=1"]
         return command
+
+    def _newer_uml(self, *arguments):
+        # It looks at its memory's layout, so that its dynamic linker must be at the usual place.
+        root_of_trixie = releases.trixie() / "root"
+        script = f'mount --bind "$0"/{LIBRARIES} /{LIBRARIES} && exec "$0"/usr/bin/linux.uml "$@"'
+        return ["sh", "-c", script, str(root_of_trixie), *self._uml(*arguments)[1:]]
 
     def _qemu(self, image, control, processors, memory_mib, net, words):
         with tarfile.open(self.folder / "job.tar", "w") as archive:

@@ -5,7 +5,7 @@ changes.
 import pathlib
 import subprocess
 
-from support import made_once
+from support import made_once, releases
 
 VM = pathlib.Path(__file__).resolve().parent.parent
 ROOT = VM.parent.parent
@@ -14,12 +14,18 @@ ROOT = VM.parent.parent
 def folder():
     """The folder with root.img, vmlinuz and initrd; builds it first when it is not there.
 
-    It is made of the package list (in build-root), the first process, and the kernel on this
-    machine, whose modules are in the image.
+    It is made of the package list (in build-root), the first process, and the modules of the
+    kernels: this machine's User-mode Linux, and Debian 13's.
     """
     kernel = subprocess.run(
         ["dpkg-query", "-W", "-f=${Version}", "user-mode-linux"],
         capture_output=True,
         check=True,
     ).stdout
-    return made_once.folder("vm", VM / "build-root", (VM / "guest-init").read_bytes(), kernel)
+    first_process = (VM / "guest-init").read_bytes()
+    return made_once.folder(
+        "vm",
+        VM / "build-root",
+        releases.trixie() / "root" / "usr" / "lib" / "uml" / "modules",
+        ingredients=(first_process, kernel),
+    )
