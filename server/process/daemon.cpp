@@ -6,8 +6,10 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <system_error>
 
+#include "server/base/log.h"
 #include "server/base/service_manager.h"
 
 namespace server {
@@ -48,12 +50,12 @@ void Daemon::ready() {
   if (foreground_) return;
   ::setsid();
   // Nothing is kept from being unmounted by a working directory.
-  static_cast<void>(::chdir("/"));
+  if (::chdir("/") != 0) log::warn("cannot leave the working directory: {}", std::strerror(errno));
   const auto null = engine::FileDescriptor(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const auto standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     ::dup2(null.get(), standard);
   const auto ready = '+';
-  static_cast<void>(::write(waiting_.get(), &ready, 1));
+  if (::write(waiting_.get(), &ready, 1) != 1) log::warn("nobody has waited for the start");
   waiting_.reset();
 }
 
