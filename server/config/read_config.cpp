@@ -3,10 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -18,6 +14,7 @@
 #include "server/base/user_error.h"
 #include "server/config/export_argument.h"
 #include "server/config/keys.h"
+#include "server/config/read_file.h"
 #include "server/config/toml.h"
 
 namespace server {
@@ -149,12 +146,7 @@ void read_exports(const toml::table& table, const std::string& path, Config& con
 }  // namespace
 
 Config read_config(const std::string& path) {
-  auto file = std::ifstream(path);
-  if (!file)
-    throw UserError(
-        fmt::format("cannot read the configuration {}: {}", path, std::strerror(errno)));
-  const auto text = std::string(std::istreambuf_iterator<char>(file), {});
-  const auto table = parse_toml(text, path);
+  const auto table = parse_toml(read_file(path), path);
   const auto place = Place(path, "");
   auto config = Config{};
   read_table(server_keys(), "", table, place, config, {"export"});
