@@ -61,7 +61,6 @@ ALLOWED = {
         "no_sleeps",
         "test/bench/session.cpp",
     ): "no test: a pause between attempts to connect to a server that has no way to say it listens",
-    ("unit_circles", "server/net/tls_credentials.cpp"): "not cut yet",
     ("unit_circles", "server/control/control_commands.cpp"): "not cut yet",
     ("room_includes", "server/control/control_commands.cpp"): "not cut yet",
     ("room_includes", "server/control/control_exports.cpp"): "not cut yet",

@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "server/base/log.h"
-#include "server/net/tls_transport.h"
 
 namespace server {
 namespace {
@@ -41,8 +40,7 @@ int refuse_password(char*, int, int, void*) { return -1; }
 
 // Called by OpenSSL for TLS 1.2 and, without another callback, for 1.3 as well.
 unsigned find_key(SSL* session, const char* user, unsigned char* key, unsigned key_size) {
-  auto& transport = *static_cast<TlsTransport*>(SSL_get_app_data(session));
-  const auto found = transport.find_key(user);
+  const auto found = static_cast<KeyLookup*>(SSL_get_app_data(session))->find_key(user);
   if (found.empty() || found.size() > key_size) return 0;
   std::ranges::copy(found, key);
   return static_cast<unsigned>(found.size());
@@ -166,7 +164,11 @@ void TlsCredentials::FreeContext::operator()(ssl_ctx_st* context) const noexcept
   SSL_CTX_free(context);
 }
 
-ssl_st* TlsCredentials::make_session() const noexcept { return SSL_new(context_.get()); }
+ssl_st* TlsCredentials::make_session(KeyLookup& keys) const noexcept {
+  auto* const session = SSL_new(context_.get());
+  if (session != nullptr) SSL_set_app_data(session, &keys);
+  return session;
+}
 
 std::span<const unsigned char> TlsCredentials::key_of(std::string_view user) const {
   const auto found = keys_.find(user);

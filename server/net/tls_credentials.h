@@ -21,6 +21,16 @@ struct ssl_st;
 
 namespace server {
 
+// Finds the keys of a session; outlives it.
+class KeyLookup {
+ public:
+  // The key of the user that the client says it is; empty: unknown.
+  virtual std::span<const unsigned char> find_key(std::string_view user) = 0;
+
+ protected:
+  ~KeyLookup() = default;
+};
+
 class TlsCredentials {
  public:
   // Reads the files. Throws UserError with file and key.
@@ -28,7 +38,7 @@ class TlsCredentials {
 
   proto::TlsMode mode() const noexcept { return mode_; }
   // A session of a server that knows these credentials; nullptr: out of memory.
-  ssl_st* make_session() const noexcept;
+  ssl_st* make_session(KeyLookup& keys) const noexcept;
   // The key of a user of pre-shared keys; empty: unknown.
   std::span<const unsigned char> key_of(std::string_view user) const;
 

@@ -74,11 +74,10 @@ std::string failure_text(const SSL* session) {
 TlsTransport::TlsTransport(Stream stream, std::shared_ptr<const TlsCredentials> credentials)
     : Transport(std::move(stream)),
       credentials_(std::move(credentials)),
-      session_(credentials_->make_session()) {
+      session_(credentials_->make_session(*this)) {
   if (!session_) return;
   SSL_set_rfd(session_.get(), stream_.input.native_handle());
   SSL_set_wfd(session_.get(), writable().native_handle());
-  SSL_set_app_data(session_.get(), this);
   SSL_set_accept_state(session_.get());
 }
 
@@ -132,12 +131,14 @@ void TlsTransport::note_identity() {
   }
 }
 
-ssize_t TlsTransport::failed(int result, bool& needs_other_direction) noexcept {
+ssize_t TlsTransport::failed(int result, Direction direction) noexcept {
   const auto system_error = errno;
   const auto failure = SSL_get_error(session_.get(), result);
-  const auto reading = &needs_other_direction == &reading_needs_output_;
   if (failure == SSL_ERROR_WANT_READ || failure == SSL_ERROR_WANT_WRITE) {
-    needs_other_direction = (failure == SSL_ERROR_WANT_WRITE) == reading;
+    if (direction == Direction::input)
+      reading_needs_output_ = failure == SSL_ERROR_WANT_WRITE;
+    else
+      writing_needs_input_ = failure == SSL_ERROR_WANT_READ;
     return -EAGAIN;
   }
   if (failure == SSL_ERROR_ZERO_RETURN) return 0;
@@ -165,7 +166,7 @@ ssize_t TlsTransport::read_some(std::span<const iovec> buffers) noexcept {
           total += static_cast<ssize_t>(count);
           continue;
         }
-        const auto verdict = failed(result, reading_needs_output_);
+        const auto verdict = failed(result, Direction::input);
         drained_ = verdict == -EAGAIN;
         if (!drained_) end_ = verdict;
       }
@@ -213,7 +214,7 @@ ssize_t TlsTransport::write_some(std::span<const iovec> buffers) noexcept {
     forget_errors();
     const auto result = SSL_write_ex(session_.get(), begun_.data(), begun_.size(), &count);
     if (result != 1) {
-      const auto verdict = failed(result, writing_needs_input_);
+      const auto verdict = failed(result, Direction::output);
       if (total > 0) break;
       return verdict == 0 ? -EPIPE : verdict;
     }

@@ -18,7 +18,7 @@ struct ssl_st;
 
 namespace server {
 
-class TlsTransport final : public Transport {
+class TlsTransport final : public Transport, private KeyLookup {
  public:
   // Takes over the stream of a transport on which STARTTLS was acknowledged. Nothing can be read or
   // written before the handshake is over.
@@ -35,10 +35,9 @@ class TlsTransport final : public Transport {
   void end_output() noexcept override;
   std::string protection() const override;
 
-  // For OpenSSL's callback: the key of the user that the client says it is; empty: unknown.
-  std::span<const unsigned char> find_key(std::string_view user);
-
  private:
+  enum class Direction { input, output };
+
   static constexpr std::size_t record_size = 16U << 10;  // bytes; the largest of TLS
   using Record = std::array<std::byte, record_size>;
 
@@ -46,10 +45,11 @@ class TlsTransport final : public Transport {
     void operator()(ssl_st* session) const noexcept;
   };
 
+  std::span<const unsigned char> find_key(std::string_view user) override;
   bool is_open() const noexcept;
   void note_identity();
   std::span<const std::byte> next_record(std::span<const iovec> buffers, std::size_t skip);
-  ssize_t failed(int result, bool& needs_other_direction) noexcept;
+  ssize_t failed(int result, Direction direction) noexcept;
 
   const std::shared_ptr<const TlsCredentials> credentials_;  // outlive the session
   std::unique_ptr<ssl_st, FreeSession> session_;
