@@ -11,6 +11,7 @@
 #include "engine/buffer_pool.h"
 #include "engine/check.h"
 #include "engine/event_fd.h"
+#include "engine/rounding.h"
 
 namespace engine {
 
@@ -54,12 +55,6 @@ struct AligningQueue::Task final : public RangeLock::Claim {
 
 namespace {
 
-std::uint64_t down(std::uint64_t offset, std::uint64_t unit) noexcept {
-  return offset & ~(unit - 1);
-}
-std::uint64_t up(std::uint64_t offset, std::uint64_t unit) noexcept {
-  return down(offset + unit - 1, unit);
-}
 bool moves_bytes(const Io& io) noexcept {
   return io.operation == Operation::read || io.operation == Operation::write;
 }
@@ -67,15 +62,15 @@ bool moves_bytes(const Io& io) noexcept {
 }  // namespace
 
 std::uint64_t AligningQueue::round_down(std::uint64_t offset) const noexcept {
-  return down(offset, alignment_.block_size);
+  return engine::round_down(offset, alignment_.block_size);
 }
 std::uint64_t AligningQueue::round_up(std::uint64_t offset) const noexcept {
-  return up(offset, alignment_.block_size);
+  return engine::round_up(offset, alignment_.block_size);
 }
 
 AligningQueue::Memory AligningQueue::make_memory(std::size_t size, std::size_t block_size) {
   const std::size_t alignment = std::max(block_size, buffer_alignment);
-  auto* const memory = std::aligned_alloc(alignment, up(size, alignment));
+  auto* const memory = std::aligned_alloc(alignment, engine::round_up(size, alignment));
   if (memory == nullptr) throw std::bad_alloc();
   return Memory(static_cast<std::byte*>(memory));
 }
@@ -143,7 +138,8 @@ bool AligningQueue::is_empty(const Io& io) const noexcept {
   if (io.length == 0) return true;
   const std::uint64_t end = std::min(io.offset + io.length, alignment_.aligned_size);
   return io.operation == Operation::discard && io.offset + io.length <= alignment_.aligned_size &&
-         up(io.offset, alignment_.zero_alignment) >= down(end, alignment_.zero_alignment);
+         engine::round_up(io.offset, alignment_.zero_alignment) >=
+             engine::round_down(end, alignment_.zero_alignment);
 }
 
 void AligningQueue::submit(Io& io) noexcept {
@@ -271,8 +267,8 @@ void AligningQueue::submit_stage(Task& task) noexcept {
 // The part of a discard or write_zeroes that the inner queue can take. It comes first: where
 // fast_zero is refused, nothing has changed yet.
 void AligningQueue::submit_middle(Task& task) noexcept {
-  const std::uint64_t begin = up(task.begin, alignment_.zero_alignment);
-  const std::uint64_t end = down(task.end, alignment_.zero_alignment);
+  const std::uint64_t begin = engine::round_up(task.begin, alignment_.zero_alignment);
+  const std::uint64_t end = engine::round_down(task.end, alignment_.zero_alignment);
   if (begin >= end) return;
   submit_part(task, task.original->operation, begin, end, nullptr);
 }
@@ -297,9 +293,10 @@ void AligningQueue::submit_zeroes(Task& task) noexcept {
   const std::uint64_t first = round_up(task.begin);
   const std::uint64_t last = round_down(task.end);
   if (first >= last) return;
-  const std::uint64_t middle_begin = std::min(up(task.begin, alignment_.zero_alignment), last);
+  const std::uint64_t middle_begin =
+      std::min(engine::round_up(task.begin, alignment_.zero_alignment), last);
   const std::uint64_t middle_end =
-      std::max(down(task.end, alignment_.zero_alignment), middle_begin);
+      std::max(engine::round_down(task.end, alignment_.zero_alignment), middle_begin);
   if (first < middle_begin)
     submit_part(task, Operation::write, first, middle_begin, zero_memory_.get());
   if (middle_end < last) submit_part(task, Operation::write, middle_end, last, zero_memory_.get());

@@ -20,6 +20,7 @@
 #include "engine/file/file_device.h"
 #include "engine/file/file_probe.h"
 #include "engine/file_descriptor.h"
+#include "engine/rounding.h"
 
 namespace engine {
 
@@ -40,10 +41,6 @@ template <class... Arguments>
 [[noreturn]] void refuse(const FileSpec& spec, fmt::format_string<Arguments...> text,
                          Arguments&&... arguments) {
   refuse_option("path", spec, text, std::forward<Arguments>(arguments)...);
-}
-
-std::uint64_t round_up(std::uint64_t value, std::uint64_t alignment) {
-  return (value + alignment - 1) / alignment * alignment;
 }
 
 std::string remedy(int error, const FileSpec& spec) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/rounding.h"
 #include "server/serving/block_status_buffer.h"
 
 namespace server {
@@ -13,10 +14,6 @@ namespace {
 // How many extents one BLOCK_STATUS looks up; clients ask again where the answer ends.
 constexpr std::size_t block_status_buffer_size = 64U << 10;  // bytes
 constexpr std::size_t block_status_buffer_size_one = engine::buffer_size_min;
-
-constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) noexcept {
-  return (value + unit - 1) / unit * unit;
-}
 
 }  // namespace
 
@@ -113,7 +110,7 @@ Need RequestSubmitter::begin_write_piece(RequestFramer& framer) noexcept {
 // The next piece of current_, as large as a buffer allows: its own when one buffer takes all of it.
 Piece* RequestSubmitter::take_piece(engine::Operation operation, bool undivided) noexcept {
   const auto skew = static_cast<std::size_t>(next_offset_ % block_size_);
-  const auto size = round_up(skew + remaining_, block_size_);
+  const auto size = engine::round_up(skew + remaining_, block_size_);
   const auto unit = std::max<std::size_t>(block_size_, engine::buffer_size_min);
   // A payload comes at the client's pace. The less is free, the smaller its buffers are, so that
   // even many clients that stop in the middle leave room for others.
