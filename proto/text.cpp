@@ -53,21 +53,22 @@ bool valid_string(std::string_view text) noexcept {
   return true;
 }
 
-std::string quoted(std::string_view text) {
-  const bool too_long = text.size() > quoted_length_max;
-  std::string shown = "\"";
+std::string printable(std::string_view text, std::size_t kept_max) {
+  std::string shown;
   std::size_t kept = 0;
-  while (kept < std::min(text.size(), quoted_length_max)) {
+  while (kept < std::min(text.size(), kept_max)) {
     const auto rest = text.substr(kept);
     const auto character = first_character(rest);
-    if (kept + character.length > quoted_length_max) break;
-    const bool printable = character.length > 0 && !is_control(character.code_point);
-    if (printable) shown += rest.substr(0, character.length);
-    if (!printable) shown += '?';
+    if (kept + character.length > kept_max) break;
+    const bool harmless = character.length > 0 && !is_control(character.code_point);
+    if (harmless) shown += rest.substr(0, character.length);
+    if (!harmless) shown += '?';
     kept += std::max<std::size_t>(character.length, 1);
   }
-  shown += too_long ? "...\"" : "\"";
+  if (text.size() > kept_max) shown += "...";
   return shown;
 }
+
+std::string quoted(std::string_view text) { return '"' + printable(text, quoted_length_max) + '"'; }
 
 }  // namespace proto

@@ -11,11 +11,15 @@ namespace proto {
 // At most string_length_max bytes of UTF-8 without NUL: what the specification calls a string.
 bool valid_string(std::string_view text) noexcept;
 
-// Bytes of a text that quoted() keeps; what it returns is at most five bytes longer.
+// `text`, which may be anything, fit for logs, terminals and error texts: a control character and
+// each byte that is not UTF-8 become "?". Of a text longer than `kept_max` bytes, its first whole
+// characters and "...".
+std::string printable(std::string_view text, std::size_t kept_max);
+
+// Bytes of a text that quoted() keeps; its result is at most five bytes longer.
 inline constexpr std::size_t quoted_length_max = 256;
 
-// `text`, which may be anything, between double quotes and fit for logs and error texts: control
-// characters and what is not UTF-8 become "?", and a long text ends in "..." after its beginning.
+// printable(), between double quotes.
 std::string quoted(std::string_view text);
 
 }  // namespace proto

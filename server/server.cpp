@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "server/base/log.h"
+#include "server/base/text.h"
 #include "server/base/user_error.h"
 #include "server/base/version.h"
 #include "server/config/validate.h"
@@ -24,24 +25,11 @@ constexpr int exit_status_sync_failed = 1;
 // A worker that takes longer for a turn is not well.
 constexpr auto http_status_deadline = std::chrono::milliseconds(2000);
 
-std::string format_size(std::uint64_t bytes) {
-  constexpr std::string_view suffixes = "KMGTPE";
-  auto value = static_cast<double>(bytes);
-  auto suffix = std::string_view("B");
-  for (auto index = std::size_t{0}; value >= 1024 && index < suffixes.size(); ++index) {
-    value /= 1024;
-    suffix = suffixes.substr(index, 1);
-  }
-  return suffix == "B" ? fmt::format("{} B", bytes) : fmt::format("{:.4g} {}iB", value, suffix);
-}
-
 std::string describe(const ContainerLimits& container) {
   if (container == ContainerLimits{}) return "";
   auto texts = std::vector<std::string>{};
   if (container.memory) texts.push_back(format_size(*container.memory) + " of memory");
-  if (container.processors)
-    texts.push_back(fmt::format("{} processor{}", *container.processors,
-                                *container.processors == 1 ? "" : "s"));
+  if (container.processors) texts.push_back(plural(*container.processors, "processor"));
   return fmt::format("; its control group allows {}", fmt::join(texts, ", "));
 }
 
@@ -99,9 +87,8 @@ void Server::open_sockets() {
 }
 
 void Server::announce() const {
-  log::info("loopnbd {}, {} worker{}, {} for data in flight{}", version, bounds_.workers,
-            bounds_.workers == 1 ? "" : "s", format_size(bounds_.memory),
-            describe(bounds_.container));
+  log::info("loopnbd {}, {}, {} for data in flight{}", version, plural(bounds_.workers, "worker"),
+            format_size(bounds_.memory), describe(bounds_.container));
   for (const auto& entry : exports_.table()->all()) {
     const auto& device = *entry->device();
     const auto& partition = entry->config().partition;

@@ -6,18 +6,12 @@
 
 #include "server/base/blocking_task.h"
 #include "server/base/log.h"
+#include "server/base/text.h"
 #include "server/base/user_error.h"
 #include "server/config/keys.h"
 #include "server/server.h"
 
 namespace server {
-namespace {
-
-std::string joined(const std::vector<std::string>& words) {
-  return words.empty() ? "none" : fmt::format("{}", fmt::join(words, ", "));
-}
-
-}  // namespace
 
 void Server::reload_on_signal() {
   reload_signal_.async_wait([this](const boost::system::error_code& cancelled, int) {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "server/base/log.h"
+#include "server/base/text.h"
 
 namespace server {
 namespace {
@@ -122,8 +123,8 @@ engine::FileDescriptor RemoteAttachment::connect() {
 }
 
 int RemoteAttachment::run() {
-  log::info("{}: {}, {} bytes, {} connection{}", device_.path(), address_.canonical(), size_,
-            device_.connections(), device_.connections() == 1 ? "" : "s");
+  log::info("{}: {}, {} bytes, {}", device_.path(), address_.canonical(), size_,
+            plural(device_.connections(), "connection"));
   watch();
   loop_.run([this] { check_links(); });
   log::info("{}: detached", device_.path());

@@ -16,6 +16,7 @@
 #include "engine/mutex.h"
 #include "proto/text.h"
 #include "server/base/log_names.h"
+#include "server/base/text.h"
 
 namespace server::log {
 namespace {
@@ -27,30 +28,6 @@ constexpr std::size_t line_length_max = 4000;         // bytes
 constexpr std::size_t client_length_max = 256;        // bytes
 constexpr std::size_t export_name_length_max = 1024;  // bytes
 
-// The beginning of a text, whole characters of UTF-8.
-std::string cut(std::string_view text, std::size_t length_max) {
-  if (text.size() <= length_max) return std::string(text);
-  auto end = length_max;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) --end;
-  return std::string(text.substr(0, end)) + "...";
-}
-
-// Control characters of ASCII and of Latin-1 (two bytes in UTF-8, the second of which is below
-// 0xa0), and what is not UTF-8, become "?".
-std::string fit_for_a_line(std::string_view text, std::size_t length_max = line_length_max) {
-  auto result = cut(text, length_max);
-  const auto unicode = proto::valid_string(result);
-  auto before = static_cast<unsigned char>(0);
-  for (auto& letter : result) {
-    const auto value = static_cast<unsigned char>(letter);
-    const auto is_latin_control = before == 0xc2 && value < 0xa0;
-    if (value < 0x20 || value == 0x7f || (value >= 0x80 && !unicode)) letter = '?';
-    if (unicode && is_latin_control) (&letter)[-1] = letter = '?';
-    before = value;
-  }
-  return result;
-}
-
 std::string time_stamp() {
   const auto now = std::chrono::system_clock::now();
   const auto since = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch());
@@ -60,7 +37,7 @@ std::string time_stamp() {
 
 void add_duration(boost::json::object& object, std::string_view name,
                   const std::optional<std::chrono::nanoseconds>& duration) {
-  if (duration) object[name] = static_cast<double>(duration->count()) / 1000;
+  if (duration) object[name] = microseconds_of(*duration);
 }
 
 boost::json::object object_of(Level level, const Fields& fields) {
@@ -69,9 +46,9 @@ boost::json::object object_of(Level level, const Fields& fields) {
   const auto name = spdlog::level::to_string_view(level);
   object["level"] = boost::json::string_view(name.data(), name.size());
   object["message"] = nullptr;
-  if (!fields.client.empty()) object["client"] = fit_for_a_line(fields.client, client_length_max);
+  if (!fields.client.empty()) object["client"] = proto::printable(fields.client, client_length_max);
   if (fields.export_name)
-    object["export"] = fit_for_a_line(*fields.export_name, export_name_length_max);
+    object["export"] = proto::printable(*fields.export_name, export_name_length_max);
   if (fields.request) {
     object["command"] = fields.request->command;
     object["offset"] = fields.request->offset;
@@ -87,7 +64,7 @@ boost::json::object object_of(Level level, const Fields& fields) {
 std::string json_line(Level level, const Fields& fields, std::string_view message) {
   auto object = object_of(level, fields);
   for (auto length_max = line_length_max;; length_max /= 2) {
-    object["message"] = fit_for_a_line(message, length_max);
+    object["message"] = proto::printable(message, length_max);
     auto line = boost::json::serialize(object);
     if (line.size() <= line_length_max || length_max == 0) return line;
   }
@@ -162,8 +139,9 @@ bool is_level(std::string_view level) { return std::ranges::count(levels(), leve
 bool is_format(std::string_view format) { return std::ranges::count(formats(), format) > 0; }
 
 void write(Level level, const Fields& fields, std::string_view message) {
-  spdlog::log(level, "{}",
-              writes_json ? json_line(level, fields, message) : fit_for_a_line(message));
+  spdlog::log(
+      level, "{}",
+      writes_json ? json_line(level, fields, message) : proto::printable(message, line_length_max));
 }
 
 RateLimit& connection_limit(bool has_export) noexcept {

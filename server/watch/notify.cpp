@@ -11,6 +11,7 @@
 
 #include "server/base/log.h"
 #include "server/base/service_manager.h"
+#include "server/base/text.h"
 
 namespace server {
 namespace {
@@ -22,10 +23,10 @@ constexpr auto report_interval = microseconds(std::chrono::seconds(10));
 std::string line_of(const ServerStatus& status) {
   const auto failed = std::ranges::count_if(
       status.exports, [](const auto& target) { return target.sync_error != 0; });
-  return fmt::format("{} export{}, {} of {} connections, {} of {} MiB in flight{}{}",
-                     status.exports.size(), status.exports.size() == 1 ? "" : "s",
-                     status.connection_count(), status.connections_max,
-                     status.memory_in_use() >> 20, status.memory_budget() >> 20,
+  return fmt::format("{}, {} of {} connections, {} of {} MiB in flight{}{}",
+                     plural(status.exports.size(), "export"), status.connection_count(),
+                     status.connections_max, status.memory_in_use() >> 20,
+                     status.memory_budget() >> 20,
                      failed == 0 ? "" : fmt::format("; {} with a failed sync", failed),
                      status.draining ? "; draining" : "");
 }

@@ -54,6 +54,14 @@ TEST_CASE("a string ends at 4096 bytes") {
   CHECK_FALSE(valid_string(std::string(4097, 'x')));
 }
 
+TEST_CASE("a text is made printable up to the length that is kept of it") {
+  CHECK(proto::printable("", 0) == "");
+  CHECK(proto::printable("disk", 0) == "...");
+  CHECK(proto::printable("disk", 3) == "dis...");
+  CHECK(proto::printable("disk", 4) == "disk");
+  CHECK(proto::printable("a\x1b\xc2\x9b\xff", 100) == "a???");
+}
+
 TEST_CASE("what a client sent is quoted so that a terminal cannot obey it") {
   CHECK(quoted("") == "\"\"");
   CHECK(quoted("caf\xc3\xa9") == "\"caf\xc3\xa9\"");

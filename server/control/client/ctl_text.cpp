@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
 #include <map>
 #include <vector>
+
+#include "proto/text.h"
+#include "server/base/text.h"
 
 namespace server {
 namespace {
@@ -26,26 +28,20 @@ bool flag(const json::object& object, std::string_view key) {
   return object.at({key.data(), key.size()}).as_bool();
 }
 
-std::string count(double number, std::string_view what) {
-  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
-}
-
 std::string modes(const json::object& entry) {
   auto words = text(entry, "mode") + " I/O";
   if (flag(entry, "read_only")) words += ", read-only";
   if (flag(entry, "paused")) words += ", PAUSED";
   if (flag(entry, "sync_failed")) words += ", A SYNC FAILED";
   if (const auto slow = number(entry, "requests_slow"); slow > 0)
-    words += ", " + count(slow, "request") + " UNDER WAY FOR TOO LONG";
+    words += ", " + plural(static_cast<std::uint64_t>(slow), "request") + " UNDER WAY FOR TOO LONG";
   return words;
 }
 
-// A peer's name comes from the kernel, an export's from the operator: neither may move the cursor.
-std::string printable(std::string name, std::size_t length_max) {
-  std::replace_if(
-      name.begin(), name.end(), [](unsigned char byte) { return byte < 0x20 || byte == 0x7f; },
-      '?');
-  return name.size() <= length_max ? name : name.substr(0, length_max - 1) + "~";
+// A peer's name comes from the kernel, an export's from the operator: neither may move the cursor,
+// nor the columns.
+std::string fitting(const std::string& name, std::size_t width) {
+  return proto::printable(name, name.size() <= width ? width : width - 3);
 }
 
 // Load of an export or client between two statuses.
@@ -142,30 +138,24 @@ std::vector<Load> loads(const json::object& before, const json::object& after, c
 
 }  // namespace
 
-std::string format_bytes(double bytes) {
-  constexpr auto units = std::array{"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  auto unit = std::size_t{0};
-  for (; bytes >= 1024 && unit + 1 < units.size(); ++unit) bytes /= 1024;
-  return fmt::format("{:.4g} {}", bytes, units[unit]);
-}
-
 std::string format_status(const json::object& status) {
   const auto& workers = status.at("workers").as_array();
   const auto respond = std::ranges::all_of(
       workers, [](const auto& worker) { return flag(worker.as_object(), "responding"); });
-  auto lines = fmt::format(
-      "loopnbd {}{}, up {:.0f} s, {}{}, {} of {} in use\n", text(status, "version"),
-      flag(status, "draining") ? ", draining" : "", number(status, "uptime_ms") / 1000,
-      count(static_cast<double>(workers.size()), "worker"), respond ? "" : " (not all respond)",
-      format_bytes(number(status, "memory_in_use_bytes")),
-      format_bytes(number(status, "memory_limit_bytes")));
+  auto lines =
+      fmt::format("loopnbd {}{}, up {:.0f} s, {}{}, {} of {} in use\n", text(status, "version"),
+                  flag(status, "draining") ? ", draining" : "", number(status, "uptime_ms") / 1000,
+                  plural(workers.size(), "worker"), respond ? "" : " (not all respond)",
+                  format_size(number(status, "memory_in_use_bytes")),
+                  format_size(number(status, "memory_limit_bytes")));
   for (const auto& address : status.at("listen").as_array())
     lines += fmt::format("listening on {}\n", std::string(address.as_string()));
   for (const auto& entry : status.at("exports").as_array()) {
     const auto& object = entry.as_object();
-    lines += fmt::format("export \"{}\": {}, {}, {}, {}\n", printable(text(object, "name"), 200),
-                         text(object, "path"), format_bytes(number(object, "size_bytes")),
-                         modes(object), count(number(object, "connections"), "connection"));
+    lines += fmt::format(
+        "export \"{}\": {}, {}, {}, {}\n", fitting(text(object, "name"), 200), text(object, "path"),
+        format_size(number(object, "size_bytes")), modes(object),
+        plural(static_cast<std::uint64_t>(number(object, "connections")), "connection"));
   }
   return lines;
 }
@@ -175,12 +165,11 @@ std::string format_connections(const json::object& status) {
                            "client", "export", "age", "requests", "read", "written", "flight");
   for (const auto& entry : status.at("connections").as_array()) {
     const auto& client = entry.as_object();
-    lines +=
-        fmt::format("{:>6}  {:<28} {:<16} {:>6.0f} s {:>10} {:>10} {:>10} {:>6}\n",
-                    number(client, "id"), printable(text(client, "peer"), 28),
-                    printable(text(client, "export"), 16), number(client, "age_ms") / 1000,
-                    number(client, "requests"), format_bytes(number(client, "bytes_read")),
-                    format_bytes(number(client, "bytes_written")), number(client, "in_flight"));
+    lines += fmt::format("{:>6}  {:<28} {:<16} {:>6.0f} s {:>10} {:>10} {:>10} {:>6}\n",
+                         number(client, "id"), fitting(text(client, "peer"), 28),
+                         fitting(text(client, "export"), 16), number(client, "age_ms") / 1000,
+                         number(client, "requests"), format_size(number(client, "bytes_read")),
+                         format_size(number(client, "bytes_written")), number(client, "in_flight"));
   }
   return lines;
 }
@@ -192,24 +181,24 @@ std::string format_top(const json::object& before, const json::object& after, do
   auto lines = std::vector<std::string>{};
   lines.push_back(fmt::format("loopnbd {}  up {:.0f} s  {}  {} of {} in use",
                               text(after, "version"), number(after, "uptime_ms") / 1000,
-                              count(static_cast<double>(clients.size()), "connection"),
-                              format_bytes(number(after, "memory_in_use_bytes")),
-                              format_bytes(number(after, "memory_limit_bytes"))));
+                              plural(clients.size(), "connection"),
+                              format_size(number(after, "memory_in_use_bytes")),
+                              format_size(number(after, "memory_limit_bytes"))));
   lines.push_back(fmt::format("{:<24} {:>9} {:>9} {:>12} {:>12} {:>9} {:>6}  {}", "export",
                               "reads/s", "writes/s", "read/s", "written/s", "latency", "flight",
                               "how"));
   for (const auto& load : exports)
     lines.push_back(fmt::format("{:<24} {:>9.0f} {:>9.0f} {:>12} {:>12} {:>6.2f} ms {:>6}  {}",
-                                printable(load.name, 24), load.reads, load.writes,
-                                format_bytes(load.bytes_read), format_bytes(load.bytes_written),
+                                fitting(load.name, 24), load.reads, load.writes,
+                                format_size(load.bytes_read), format_size(load.bytes_written),
                                 load.latency_ms, load.in_flight, load.more));
   lines.push_back(fmt::format("{:<34} {:>9} {:>12} {:>12} {:>9} {:>6}  {}", "client", "requests/s",
                               "read/s", "written/s", "latency", "flight", "export"));
   for (const auto& load : clients)
     lines.push_back(fmt::format("{:<34} {:>10.0f} {:>12} {:>12} {:>6.2f} ms {:>6}  {}",
-                                printable(load.name, 34), load.reads, format_bytes(load.bytes_read),
-                                format_bytes(load.bytes_written), load.latency_ms, load.in_flight,
-                                printable(load.more, 24)));
+                                fitting(load.name, 34), load.reads, format_size(load.bytes_read),
+                                format_size(load.bytes_written), load.latency_ms, load.in_flight,
+                                fitting(load.more, 24)));
   if (lines.size() > lines_max) lines.resize(lines_max);
   return fmt::format("{}\n", fmt::join(lines, "\n"));
 }

@@ -8,9 +8,6 @@
 
 namespace server {
 
-// "64 MiB", "1.5 GiB".
-std::string format_bytes(double bytes);
-
 // Lines, each with its end.
 std::string format_status(const boost::json::object& status);
 std::string format_connections(const boost::json::object& status);
