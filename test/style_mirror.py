@@ -28,7 +28,6 @@ COVERED_BY = {
     "server/control/client/ctl.cpp": "test/system/control_test.py",
     "server/control/client/ctl_client.cpp": "test/system/control_test.py",
     "server/control/client/ctl_command_line.cpp": "test/packaging/manual_test.py",
-    "server/control/client/ctl_text.cpp": "test/system/control_test.py",
     "server/control/client/ctl_top.cpp": "test/system/control_test.py",
     "server/export/export.cpp": "test/server/serving/worker_test.cpp",
     "server/export/export_queue.cpp": "test/server/serving/worker_test.cpp",
@@ -50,10 +49,8 @@ COVERED_BY = {
     "server/serving/connection_host.cpp": "test/server/serving/worker_test.cpp",
     "server/serving/request_submitter.cpp": "test/server/serving/connection_test.cpp",
     "server/serving/worker_slow_requests.cpp": "test/server/serving/worker_test.cpp",
-    "server/watch/exposition.cpp": "test/system/http_test.py",
     "server/watch/http.cpp": "test/system/http_test.py",
     "server/watch/notify.cpp": "test/system/notify_test.py",
-    "server/watch/status_json.cpp": "test/system/http_test.py",
 }
 
 
