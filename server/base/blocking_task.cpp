@@ -4,12 +4,14 @@
 #include <memory>
 #include <utility>
 
+#include "server/base/event.h"
+
 namespace server {
 namespace {
 
 struct Task final : engine::BlockingPool::Job, std::enable_shared_from_this<Task> {
   Task(asio::io_context& context, std::function<void()> function)
-      : io_context(context), work(std::move(function)), over(context, Timer::time_point::max()) {}
+      : io_context(context), work(std::move(function)), ended(context) {}
 
   void run() noexcept override {
     auto self = std::exchange(myself, nullptr);
@@ -22,7 +24,7 @@ struct Task final : engine::BlockingPool::Job, std::enable_shared_from_this<Task
     // All of it belongs to the thread of io_context from now on, what was thrown with it.
     asio::post(io_context, [self = std::move(self)] {
       self->done = true;
-      self->over.cancel();
+      self->ended.signal();
     });
   }
 
@@ -30,8 +32,8 @@ struct Task final : engine::BlockingPool::Job, std::enable_shared_from_this<Task
   std::function<void()> work;
   std::exception_ptr failure;
   std::shared_ptr<Task> myself;  // while the pool has it
-  Timer over;                    // never expires; cancelled at the end of the work
-  bool done = false;             // for the thread of io_context
+  Event ended;
+  bool done = false;  // for the thread of io_context
 };
 
 struct DetachedTask final : engine::BlockingPool::Job {
@@ -52,7 +54,7 @@ Awaitable<void> run_blocking(asio::io_context& io_context, engine::BlockingPool&
   const auto task = std::make_shared<Task>(io_context, work);
   task->myself = task;
   pool.run(*task);
-  while (!task->done) co_await task->over.async_wait(as_result);
+  while (!task->done) co_await task->ended.wait();
   if (task->failure) std::rethrow_exception(task->failure);
 }
 
