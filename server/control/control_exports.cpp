@@ -2,10 +2,14 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <memory>
 #include <utility>
 
 #include "server/base/log.h"
 #include "server/control/control_command.h"
+#include "server/live/direct_io_change.h"
+#include "server/live/file_swap.h"
+#include "server/live/resize.h"
 #include "server/server.h"
 
 namespace server {
@@ -22,7 +26,9 @@ Awaitable<json::object> resize(Server& server, ControlRequest request) {
   const auto size = request.take_number("size");
   const auto force = request.take_flag("force");
   request.finish();
-  const auto now = co_await server.exports().resize(name, size, force);
+  const auto change = std::make_shared<Resize>(size, force);
+  const auto target = co_await server.exports().change_device(name, change);
+  const auto now = target->device()->size();
   auto result = text_result(
       fmt::format("export \"{}\" has {} bytes, for clients that attach from now on", name, now));
   result["size"] = now;
@@ -35,7 +41,8 @@ Awaitable<json::object> direct_io(Server& server, ControlRequest request) {
   request.finish();
   if (mode != "on" && mode != "off")
     throw ControlError(fmt::format("\"{}\" is not one of on, off", mode));
-  co_await server.exports().set_direct_io(name, mode == "on");
+  const auto change = std::make_shared<DirectIoChange>(mode == "on");
+  co_await server.exports().change_device(name, change);
   co_return text_result(
       fmt::format("export \"{}\": {} I/O", name, mode == "on" ? "direct" : "buffered"));
 }
@@ -44,7 +51,8 @@ Awaitable<json::object> swap(Server& server, ControlRequest request) {
   const auto name = request.take_needed_text("export");
   const auto path = request.take_needed_text("path");
   request.finish();
-  co_await server.exports().swap(name, path);
+  const auto change = std::make_shared<FileSwap>(path);
+  co_await server.exports().change_device(name, change);
   co_return text_result(fmt::format("export \"{}\": {}", name, path));
 }
 

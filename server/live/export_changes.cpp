@@ -17,17 +17,17 @@ class Planner {
 
   ExportChanges plan(std::vector<ExportConfig> configs) {
     auto exports = std::vector<std::shared_ptr<Export>>(configs.size());
-    // What stays has to be known before anything is opened: only the rest can give way.
+    // The exports that stay are known before anything is opened: only the others can give way.
     for (auto index = std::size_t{0}; index < configs.size(); ++index)
       exports[index] = keep(configs[index]);
-    changes_.leaving = replaceable_;
+    changes_.retired = replaceable_;
     replaceable_.insert(replaceable_.end(), gone_.begin(), gone_.end());
     for (auto index = std::size_t{0}; index < configs.size(); ++index)
       if (exports[index] == nullptr) exports[index] = make(std::move(configs[index]));
     name_changes();
     for (auto worker = 0U; worker < bounds_.workers; ++worker) {
       auto& queues = changes_.queues.emplace_back();
-      for (const auto& target : changes_.arriving)
+      for (const auto& target : changes_.opened)
         queues.push_back(make_queue(target, bounds_.queue_depth));
     }
     changes_.table = std::make_shared<const ExportTable>(std::move(exports));
@@ -35,7 +35,7 @@ class Planner {
   }
 
  private:
-  // The export that is this already.
+  // The export of the present table that is described by `config` already.
   std::shared_ptr<Export> keep(const ExportConfig& config) {
     const auto same = std::ranges::find_if(
         replaceable_, [&](const auto& entry) { return entry->config() == config; });
@@ -52,7 +52,7 @@ class Planner {
     if (device == nullptr) device = open(config);
     auto replaced = std::vector<std::weak_ptr<const Export>>{};
     for (const auto& entry : replaceable_) {
-      // What one of them waits for, its successor waits for, too.
+      // A successor waits for all that its predecessor has had to wait for.
       if (entry->device() == device)
         replaced.insert(replaced.end(), entry->replaces().begin(), entry->replaces().end());
       if (entry->device() == device || !conflicts(*entry->device(), *device)) continue;
@@ -62,11 +62,11 @@ class Planner {
     auto made = std::make_shared<Export>(std::move(config), device, bounds_, std::move(replaced));
     for (const auto& entry : replaceable_)
       if (entry->device() == device) made->share_with(*entry);
-    // Whoever watches knows an export by its name, and its counters must not go back. Those of the
+    // A monitor knows an export by its name, and its counters must not go back. Exports of the
     // present table come first.
     const auto namesake = std::ranges::find(replaceable_, made->name(), &Export::name);
     if (namesake != replaceable_.end()) made->count_on(**namesake);
-    return changes_.arriving.emplace_back(std::move(made));
+    return changes_.opened.emplace_back(std::move(made));
   }
 
   std::shared_ptr<engine::BlockDevice> open(const ExportConfig& config) {
@@ -75,7 +75,7 @@ class Planner {
     return open_export(config, pool_, std::move(predecessors));
   }
 
-  // Two that only read get along; two windows might share a block.
+  // Two read-only devices may serve one file; two windows of it might share a block.
   static bool conflicts(const engine::BlockDevice& one, const engine::BlockDevice& other) {
     return one.same_store(other) && !(one.geometry().read_only && other.geometry().read_only);
   }
@@ -90,9 +90,9 @@ class Planner {
       }
       return found;
     };
-    changes_.names.added = names(changes_.arriving, changes_.leaving, false);
-    changes_.names.changed = names(changes_.arriving, changes_.leaving, true);
-    changes_.names.removed = names(changes_.leaving, changes_.arriving, false);
+    changes_.names.added = names(changes_.opened, changes_.retired, false);
+    changes_.names.changed = names(changes_.opened, changes_.retired, true);
+    changes_.names.removed = names(changes_.retired, changes_.opened, false);
   }
 
   const Bounds& bounds_;

@@ -1,5 +1,5 @@
-// What it takes to get from one table of exports to another: everything new is opened, nothing is
-// changed yet.
+// The plan of a change from one table of exports to another. Making it opens all that is new and
+// changes nothing of what is served.
 #pragma once
 
 #include <memory>
@@ -25,10 +25,10 @@ struct ChangedNames {
 
 struct ExportChanges {
   std::shared_ptr<const ExportTable> table;        // as it will be
-  std::vector<std::shared_ptr<Export>> arriving;   // those of it that are new
-  std::vector<std::shared_ptr<Export>> leaving;    // those that are no longer offered
+  std::vector<std::shared_ptr<Export>> opened;     // exports of it that the present one lacks
+  std::vector<std::shared_ptr<Export>> retired;    // exports that are no longer offered
   std::vector<std::shared_ptr<Export>> displaced;  // their file is served in another way from now
-  std::vector<std::vector<LooseQueue>> queues;     // of `arriving`, for each worker
+  std::vector<std::vector<LooseQueue>> queues;     // of `opened`, for each worker
   ChangedNames names;
 };
 

@@ -4,20 +4,18 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "server/base/blocking_task.h"
 #include "server/base/log.h"
 #include "server/base/user_error.h"
 #include "server/export/open_export.h"
+#include "server/live/device_exchange.h"
+#include "server/serving/connection.h"
 
 namespace server {
 namespace {
-
-Awaitable<void> perform(std::function<void()> step) {
-  step();
-  co_return;
-}
 
 bool sync(const Export& target) {
   if (target.device()->geometry().read_only) return true;
@@ -32,22 +30,22 @@ bool sync(const Export& target) {
 
 LiveExports::LiveExports(const Bounds& bounds, asio::io_context& io_context,
                          engine::BlockingPool& pool, Workers& workers)
-    : bounds_(bounds),
-      io_context_(io_context),
-      pool_(pool),
-      workers_(workers),
-      change_over_(io_context, Timer::time_point::max()) {}
+    : server_{bounds, io_context, pool, workers},
+      lock_(io_context),
+      quiescer_(server_),
+      pauses_(io_context, quiescer_, lock_) {}
 
 void LiveExports::open(const std::vector<ExportConfig>& configs) {
   auto exports = std::vector<std::shared_ptr<Export>>{};
   for (const auto& entry : configs)
-    exports.push_back(std::make_shared<Export>(entry, open_export(entry, pool_), bounds_));
+    exports.push_back(
+        std::make_shared<Export>(entry, open_export(entry, server_.pool), server_.bounds));
   table_ = std::make_shared<const ExportTable>(std::move(exports));
 }
 
 void LiveExports::connect(Worker& worker) {
   for (const auto& target : table_->all()) worker.add_export(target);
-  worker.on_retired([&pool = pool_](LooseQueue loose) {
+  worker.on_retired([&pool = server_.pool](LooseQueue loose) {
     auto shared = std::make_shared<LooseQueue>(std::move(loose));
     run_detached(pool, [shared = std::move(shared)] {
       shared->queue.reset();
@@ -56,76 +54,151 @@ void LiveExports::connect(Worker& worker) {
   });
 }
 
-Awaitable<void> LiveExports::wait_for_turn() {
-  while (changing_) co_await change_over_.async_wait(as_result);
-  if (ending_) throw UserError(std::string(server_is_ending));
-  changing_ = true;
-}
-
 Awaitable<ChangedNames> LiveExports::change(Edit edit, Departure departure) {
-  co_await wait_for_turn();
-  const auto turn = Turn(*this);
-  auto configs = Configs{};
-  for (const auto& entry : table_->all()) configs.push_back(entry->config());
-  configs = edit(std::move(configs));
-  const auto changes = std::make_shared<ExportChanges>();
-  const auto planning = std::function<void()>(
-      [changes, configs = std::move(configs), table = table_, gone = gone(), &bounds = bounds_,
-       &pool = pool_] { *changes = plan_changes(*table, gone, configs, bounds, pool); });
-  co_await run_blocking(io_context_, pool_, planning);
-  co_await check_displaced(*changes, departure);
-  for (const auto* const exports : {&changes->leaving, &changes->arriving})
-    for (const auto& entry : *exports)
-      if (is_paused(*entry))
-        throw UserError(
-            fmt::format("export \"{0}\" is paused: loopnbd ctl resume {0}", entry->name()));
-  co_await publish(*changes, departure);
+  co_await lock_.wait_for_turn();
+  const auto guard = ChangeLock::Guard(lock_);
+  const auto changes = co_await prepare(std::move(edit), departure);
+  co_await commit(changes, departure);
   co_return changes->names;
 }
 
+Awaitable<LiveExports::Changes> LiveExports::prepare(Edit edit, Departure departure) {
+  auto configs = Configs{};
+  for (const auto& entry : table_->all()) configs.push_back(entry->config());
+  configs = edit(std::move(configs));
+  auto changes = std::make_shared<ExportChanges>();
+  const auto planning =
+      std::function<void()>([changes, configs = std::move(configs), table = table_, gone = gone(),
+                             &bounds = server_.bounds, &pool = server_.pool] {
+        *changes = plan_changes(*table, gone, configs, bounds, pool);
+      });
+  co_await run_blocking(server_.io_context, server_.pool, planning);
+  co_await check_displaced(*changes, departure);
+  for (const auto& entry : changes->retired) check_not_paused(*entry);
+  for (const auto& entry : changes->opened) check_not_paused(*entry);
+  co_return changes;
+}
+
 // Clients of one file that is served in two ways would overwrite each other's blocks.
-Awaitable<void> LiveExports::check_displaced(const ExportChanges& changes, Departure departure) {
+Awaitable<void> LiveExports::check_displaced(const ExportChanges& changes,
+                                             Departure departure) const {
   if (departure != Departure::keep) co_return;
   for (const auto& entry : changes.displaced) {
-    const auto count = std::make_shared<std::size_t>(0);
-    const auto counting = Step([count, entry](const Worker& worker, std::size_t) {
-      *count += worker.connection_count(*entry);
+    auto count = std::size_t{0};
+    const auto counting = LiveServer::Step([&count, &entry](const Worker& worker, std::size_t) {
+      count += worker.connection_count(*entry);
     });
-    co_await on_each_worker(counting);
-    if (*count > 0)
+    co_await server_.on_each_worker(counting);
+    if (count > 0)
       throw UserError(fmt::format(
           "export \"{}\": {} client{} still on it, and its file cannot be served in the old and "
           "the new way at once: drain it (loopnbd ctl reload --drain), or let them detach first",
-          entry->name(), *count, *count == 1 ? " is" : "s are"));
+          entry->name(), count, count == 1 ? " is" : "s are"));
   }
 }
 
-Awaitable<void> LiveExports::publish(ExportChanges& changes, Departure departure) {
-  // Nobody may come to what leaves once somebody can have come to what takes its place: hence two
-  // steps.
-  const auto retiring = Step([&changes, departure](Worker& worker, std::size_t) {
-    worker.retire(changes.leaving, departure);
-    worker.retire(changes.displaced, std::max(departure, Departure::drain));
+void LiveExports::check_not_paused(const Export& target) const {
+  if (is_paused(target))
+    throw UserError(fmt::format("export \"{0}\" is paused: loopnbd ctl resume {0}", target.name()));
+}
+
+Awaitable<void> LiveExports::commit(Changes changes, Departure departure) {
+  // Two steps: no client may come to a retired export once one can have come to its successor.
+  const auto retiring = LiveServer::Step([&changes, departure](Worker& worker, std::size_t) {
+    worker.retire(changes->retired, departure);
+    worker.retire(changes->displaced, std::max(departure, Departure::drain));
   });
-  co_await on_each_worker(retiring);
-  const auto adopting = Step([&changes](Worker& worker, std::size_t index) {
-    worker.adopt(changes.table, std::move(changes.queues.at(index)));
+  co_await server_.on_each_worker(retiring);
+  const auto adopting = LiveServer::Step([&changes](Worker& worker, std::size_t index) {
+    worker.adopt(changes->table, std::move(changes->queues.at(index)));
   });
-  co_await on_each_worker(adopting);
-  for (const auto& entry : changes.arriving)
+  co_await server_.on_each_worker(adopting);
+  for (const auto& entry : changes->opened)
     co_await apply_limits(entry, entry->config().limits, entry->config().client_limits);
-  table_ = changes.table;
+  table_ = changes->table;
   std::erase_if(gone_, [](const auto& entry) { return entry.expired(); });
-  gone_.insert(gone_.end(), changes.leaving.begin(), changes.leaving.end());
+  gone_.insert(gone_.end(), changes->retired.begin(), changes->retired.end());
 }
 
-Awaitable<void> LiveExports::on_each_worker(const Step& step) {
-  for (auto index = std::size_t{0}; index < workers_.size(); ++index) {
-    auto& worker = *workers_[index];
-    auto bound = std::function<void()>([&step, &worker, index] { step(worker, index); });
-    auto performing = perform(std::move(bound));
-    co_await asio::co_spawn(worker.io_context(), std::move(performing), awaiting);
-  }
+Awaitable<std::shared_ptr<Export>> LiveExports::change_device(
+    std::string name, std::shared_ptr<DeviceChange> change) {
+  co_await lock_.wait_for_turn();
+  const auto guard = ChangeLock::Guard(lock_);
+  auto target = find(name);
+  check_not_paused(*target);
+  auto config = change->configure(*target);
+  auto exchange = DeviceExchange(server_, quiescer_, group_of(*target));
+  co_await exchange.prepare(change, std::move(config));
+  co_await exchange.commit();
+  change->commit(*target);
+  log::info("export \"{}\": {}", name, change->describe(*target));
+  co_return target;
+}
+
+Awaitable<void> LiveExports::pause(std::string name, std::chrono::seconds longest) {
+  co_await lock_.wait_for_turn();
+  const auto guard = ChangeLock::Guard(lock_);
+  const auto target = find(name);
+  check_not_paused(*target);
+  auto group = group_of(*target);
+  co_await pauses_.begin(std::move(group), std::move(name), longest);
+}
+
+Awaitable<void> LiveExports::resume(std::string name) {
+  co_await lock_.wait_for_turn();
+  const auto guard = ChangeLock::Guard(lock_);
+  const auto target = find(name);
+  const auto was_paused = co_await pauses_.end(*target);
+  if (!was_paused) throw UserError(fmt::format("export \"{}\" is not paused", name));
+  log::info("export \"{}\": resumed", name);
+}
+
+Awaitable<void> LiveExports::limit(std::string name, RateLimits all, RateLimits each_client) {
+  co_await lock_.wait_for_turn();
+  const auto guard = ChangeLock::Guard(lock_);
+  co_await apply_limits(find(name), all, each_client);
+}
+
+Awaitable<void> LiveExports::apply_limits(std::shared_ptr<Export> target, RateLimits all,
+                                          RateLimits each_client) {
+  target->limiter().set(all, each_client);
+  const auto charging =
+      LiveServer::Step([&target](Worker& worker, std::size_t) { worker.charge_anew(*target); });
+  co_await server_.on_each_worker(charging);
+}
+
+void LiveExports::end() {
+  lock_.close();
+  pauses_.end_all();
+}
+
+Awaitable<std::size_t> LiveExports::end_connections(std::optional<std::uint64_t> id,
+                                                    std::optional<std::string> name,
+                                                    Departure departure) {
+  // An export that was changed may have clients in its old form, too.
+  const auto chosen = [&](const Connection& connection) {
+    return id ? connection.id() == *id : connection.target().name() == *name;
+  };
+  auto count = std::size_t{0};
+  const auto ending = LiveServer::Step(
+      [&](Worker& worker, std::size_t) { count += worker.end_connections(chosen, departure); });
+  co_await server_.on_each_worker(ending);
+  if (count == 0 && name) find(*name);
+  co_return count;
+}
+
+std::shared_ptr<Export> LiveExports::find(const std::string& name) const {
+  auto target = name.empty() ? nullptr : table_->find(name);
+  if (target == nullptr) throw UserError(fmt::format("there is no export \"{}\"", name));
+  return target;
+}
+
+ExportGroup LiveExports::group_of(const Export& target) const {
+  auto group = gone();
+  std::erase_if(group, [&](const auto& entry) { return entry->device() != target.device(); });
+  std::ranges::copy_if(table_->all(), std::back_inserter(group),
+                       [&](const auto& entry) { return entry->device() == target.device(); });
+  return group;
 }
 
 std::vector<std::shared_ptr<Export>> LiveExports::gone() const {
