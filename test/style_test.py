@@ -67,12 +67,6 @@ ALLOWED = {
     ("room_includes", "server/control/control_status.cpp"): "not cut yet",
     ("own_header", "server/control/control_exports.cpp"): "not cut yet",
     ("own_header", "server/control/control_status.cpp"): "not cut yet",
-    ("parts_of_classes", "server/server_reload.cpp"): "not cut yet",
-    ("own_header", "server/server_reload.cpp"): "not cut yet",
-    ("parts_of_classes", "server/serving/worker_changes.cpp"): "not cut yet",
-    ("own_header", "server/serving/worker_changes.cpp"): "not cut yet",
-    ("parts_of_classes", "server/serving/worker_slow_requests.cpp"): "not cut yet",
-    ("own_header", "server/serving/worker_slow_requests.cpp"): "not cut yet",
 }
 
 

@@ -1,5 +1,5 @@
-// What an operator changes about the device under an export while its clients stay attached. A
-// class derived from it says which device takes the place of the old one, and on what terms;
+// An operator's change of the device under an export while its clients stay attached. A class
+// derived from it says which device takes the place of the old one, and on what terms;
 // DeviceExchange does it. One object is one change.
 #pragma once
 
@@ -25,7 +25,7 @@ class DeviceChange {
   virtual void check(const engine::BlockDevice& device, const engine::BlockDevice& old) const = 0;
   // The device is in its place. On the accepting thread.
   virtual void commit(Export&) noexcept {}
-  // What it is like now, for the log.
+  // The export as it is now, for the log.
   virtual std::string describe(const Export& target) const = 0;
 };
 

@@ -45,7 +45,7 @@ void LiveExports::open(const std::vector<ExportConfig>& configs) {
 
 void LiveExports::connect(Worker& worker) {
   for (const auto& target : table_->all()) worker.add_export(target);
-  worker.on_retired([&pool = server_.pool](LooseQueue loose) {
+  worker.on_released([&pool = server_.pool](LooseQueue loose) {
     auto shared = std::make_shared<LooseQueue>(std::move(loose));
     run_detached(pool, [shared = std::move(shared)] {
       shared->queue.reset();
@@ -163,7 +163,7 @@ Awaitable<void> LiveExports::apply_limits(std::shared_ptr<Export> target, RateLi
                                           RateLimits each_client) {
   target->limiter().set(all, each_client);
   const auto charging =
-      LiveServer::Step([&target](Worker& worker, std::size_t) { worker.charge_anew(*target); });
+      LiveServer::Step([&target](Worker& worker, std::size_t) { worker.limits_changed(*target); });
   co_await server_.on_each_worker(charging);
 }
 

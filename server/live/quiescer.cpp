@@ -12,7 +12,7 @@
 namespace server {
 namespace {
 
-// What a device takes to finish what it has; a client's own patience is longer.
+// A device finishes what it has in this time; a client's own patience is longer.
 constexpr auto rest_deadline = std::chrono::seconds(20);
 
 }  // namespace
@@ -58,7 +58,7 @@ Awaitable<int> Quiescer::sync(std::shared_ptr<engine::BlockDevice> device) {
 
 Awaitable<void> Quiescer::resume(ExportGroup group) {
   const auto resuming = LiveServer::Step([&group](Worker& worker, std::size_t) {
-    for (const auto& member : group) worker.let_go(*member);
+    for (const auto& member : group) worker.resume(*member);
   });
   co_await server_.on_each_worker(resuming);
 }
@@ -66,7 +66,7 @@ Awaitable<void> Quiescer::resume(ExportGroup group) {
 void Quiescer::resume_detached(const ExportGroup& group) {
   for (const auto& worker : server_.workers)
     asio::post(worker->io_context(), [&worker, group] {
-      for (const auto& member : group) worker->let_go(*member);
+      for (const auto& member : group) worker->resume(*member);
     });
 }
 

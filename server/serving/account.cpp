@@ -15,7 +15,7 @@ double milliseconds(std::chrono::nanoseconds duration) noexcept {
 }  // namespace
 
 void Account::answered(const Request& request, Clock::time_point now) noexcept {
-  auto& metrics = queue_.metrics.of(request.header.command);
+  auto& metrics = queue_.metrics().of(request.header.command);
   metrics.queue.add(request.submitted - request.received);
   metrics.device.add(request.completed_at - request.submitted);
   metrics.send.add(now - request.completed_at);
@@ -33,7 +33,7 @@ void Account::failed(const Request& request, int error_number, proto::Error erro
   const auto& header = request.header;
   const auto syncs =
       header.command == proto::Command::flush || request.has_flag(proto::command_flag::fua);
-  if (syncs && queue_.device->sync_error() != 0) queue_.metrics.sync_failures.add(1);
+  if (syncs && queue_.device()->sync_error() != 0) queue_.metrics().sync_failures.add(1);
   if (error == proto::Error::not_supported) return;  // the quick "no" that FAST_ZERO asks for
   if (const auto silenced = target_.error_log().admit())
     log::error(fields(request), "export \"{}\": {} of {} bytes at {} failed: {}{}", target_.name(),
@@ -59,7 +59,7 @@ void Account::log_slow(const Request& request, Clock::time_point now) const noex
 
 void Account::report_slow(Request& request, std::string_view stage,
                           Clock::time_point now) noexcept {
-  ++queue_.slow_count;
+  queue_.count_slow_request();
   if (std::exchange(request.reported_slow, true)) return;
   const auto silenced = target_.under_way_log().admit();
   if (!silenced) return;

@@ -50,7 +50,7 @@ Connection::Connection(ConnectionHost& host, std::unique_ptr<Transport> transpor
       encrypted_(!transport_->protection().empty()),
       account_(queue_, *target_, transport_->peer(), host.bounds().slow_request),
       admission_(target_->limiter(), target_->limiter().for_client(transport_->client().host)),
-      slots_(*this, host, queue_.metrics),
+      slots_(*this, host, queue_.metrics()),
       replies_(rules_.header_style, slots_),
       submitter_(host, queue_, slots_, replies_, rules_.header_style),
       framer_(rules_),
@@ -293,7 +293,7 @@ Need Connection::begin_block_status() noexcept {
 }
 
 bool Connection::admit(const proto::RequestHeader& header) noexcept {
-  if (queue_.held) return false;  // queue_released() will come
+  if (queue_.held()) return false;  // queue_released() will come
   // A connection that ends has little left, and somebody may wait for its end.
   if (life_ >= Life::ending || !admission_.limited()) return true;
   const auto now = Clock::now();

@@ -24,7 +24,7 @@ RequestSubmitter::RequestSubmitter(ConnectionHost& host, ExportQueue& queue, Req
       slots_(slots),
       replies_(replies),
       replies_are_simple_(style == proto::HeaderStyle::simple),
-      block_size_(std::max(queue.device->geometry().block_size, request_alignment)) {}
+      block_size_(std::max(queue.device()->geometry().block_size, request_alignment)) {}
 
 Need RequestSubmitter::begin(Request& request, bool has_payload) noexcept {
   LOOPNBD_ASSERT(current_ == nullptr);
@@ -160,7 +160,7 @@ Need RequestSubmitter::submit_undivided(Request& request, engine::Operation oper
 
 void RequestSubmitter::submit(Piece& piece) noexcept {
   ++in_flight_;
-  piece.request->piece_submitted(host_.now(), queue_.held);
+  piece.request->piece_submitted(host_.now(), queue_.held());
   host_.submit(queue_, piece);
 }
 

@@ -4,10 +4,9 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <functional>
+#include <iterator>
 #include <utility>
 
-#include "server/base/log.h"
 #include "server/serving/connection.h"
 
 namespace server {
@@ -21,16 +20,19 @@ constexpr auto rounds_max = 8;
 Worker::Worker(const Bounds& bounds, std::shared_ptr<const ExportTable> exports, Workers& workers,
                std::shared_ptr<const TlsContext> tls)
     : ConnectionHost(bounds),
-      exports_(std::move(exports)),
-      tls_(std::move(tls)),
       workers_(workers),
       index_(workers.size()),
       work_(asio::make_work_guard(io_context())),
-      spent_(io_context(), Timer::time_point::max()),
-      rest_(io_context(), Timer::time_point::max()),
-      stall_watch_(io_context()),
-      slow_watch_(io_context()),
-      watching_for_slow_(bounds.slow_request == std::chrono::nanoseconds::max()) {}
+      queues_(*this, index_, std::move(exports)),
+      reception_(*this, queues_, std::move(tls), metrics_,
+                 {.negotiated =
+                      [this](std::unique_ptr<Transport> transport, Handshake handshake) {
+                        begin(std::move(transport), std::move(handshake));
+                      },
+                  .gone = [this] { count_gone(); }}),
+      fence_(io_context(), connections_),
+      starvation_watch_(io_context(), connections_, waiting_for_resources_, bounds.stall_deadline),
+      slow_watch_(*this, queues_) {}
 
 Worker::~Worker() {
   stop();
@@ -38,9 +40,11 @@ Worker::~Worker() {
 }
 
 void Worker::add_export(const std::shared_ptr<Export>& target) {
-  auto queue = make_queue(target, bounds().queue_depth);
-  queues_.emplace(target.get(),
-                  std::make_unique<ExportQueue>(io_context(), std::move(queue), index_));
+  queues_.add(make_queue(target, bounds().queue_depth));
+}
+
+void Worker::on_released(std::function<void(LooseQueue)> released) {
+  queues_.on_released(std::move(released));
 }
 
 void Worker::start() {
@@ -71,18 +75,20 @@ void end_all(const Workers& workers) {
 
 void Worker::run_turn() {
   run_first();
-  // What else is ready shares the submission and the replies. One client's requests come together
+  // All that is ready shares the submission and the replies. One client's requests come together
   // as it is, and to ask for more costs a system call.
   if (connections_.size() != 1) io_context().poll();
-  settle();
-  bury();
-  if (!watching_for_slow_ && requests().taken() > 0) watch_for_slow_requests();
+  run_until_waiting();
+  removed_.clear();
+  queues_.release_retired();
+  slow_watch_.start_if_needed();
   metrics_.turns.add(1);
   metrics_.memory_in_use.set(buffers().in_use());
 }
 
 void Worker::run_first() {
-  // Who waits for each reply asks again sooner than this thread would fall asleep and wake up.
+  // A client that waits for each reply sends its next request before this thread could sleep and
+  // wake up: poll first.
   if (bounds().busy_poll.count() > 0 && !connections_.empty()) {
     const auto until = Timer::clock_type::now() + bounds().busy_poll;
     do {
@@ -92,48 +98,23 @@ void Worker::run_first() {
   io_context().run_one();
 }
 
-void Worker::settle() {
+void Worker::run_until_waiting() {
   auto busy = true;
   for (auto round = 0; busy && round < rounds_max; ++round) {
-    busy = run_queues();
-    busy = pump_connections() || busy;
+    busy = queues_.run();
+    busy = run_connections() || busy;
   }
-  wait_for_completions();
+  queues_.wait_for_completions();
   if (busy) asio::post(io_context(), [] {});
 }
 
-bool Worker::run_queues() noexcept {
-  auto busy = false;
-  for (auto* const entry : active_queues_) {
-    read_clock();
-    if (std::exchange(entry->unflushed, false)) {
-      flush(*entry);
-      busy = true;
-    }
-    busy = entry->queue->harvest() > 0 || busy;
-  }
-  std::erase_if(active_queues_, [this](ExportQueue* entry) {
-    entry->active = entry->unflushed || entry->queue->in_flight() > 0;
-    if (!entry->active && entry->held) rest_.cancel();
-    return !entry->active;
-  });
-  return busy;
-}
-
-void Worker::flush(ExportQueue& entry) noexcept {
-  const auto begin = now();
-  entry.queue->flush();
-  read_clock();
-  entry.metrics.submit.add(now() - begin);
-}
-
-bool Worker::pump_connections() {
+bool Worker::run_connections() {
   scheduled_now_.clear();
   scheduled_now_.swap(scheduled_);
   for (auto* const connection : scheduled_now_) connection->run();
   if (scheduled_now_.empty() || waiting_for_resources_.empty()) return !scheduled_now_.empty();
-  // Replies have gone, so slots and buffers may be free. Those that still get none wait again, in
-  // the same order.
+  // Replies have gone, so slots and buffers may be free. Connections that still get none wait
+  // again, in the same order.
   scheduled_now_.clear();
   scheduled_now_.swap(waiting_for_resources_);
   read_clock();
@@ -141,61 +122,19 @@ bool Worker::pump_connections() {
   return true;
 }
 
-void Worker::wait_for_completions() {
-  // Only while something is in flight: what completes within the submission costs no wake-up.
-  for (auto* const entry : active_queues_) {
-    if (std::exchange(entry->waiting, true)) continue;
-    entry->wakeup.async_wait(Descriptor::wait_read,
-                             [this, entry](const boost::system::error_code& failure) {
-                               entry->waiting = false;
-                               if (entry->held) rest_.cancel();
-                               if (!failure) entry->queue->clear_wakeup();
-                             });
-  }
-}
-
-void Worker::submit(ExportQueue& queue, engine::Io& io) noexcept {
-  if (queue.held) return queue.held_ios.push_back(io);
-  queue.queue->submit(io);
-  queue.unflushed = true;
-  if (!std::exchange(queue.active, true)) active_queues_.push_back(&queue);
-}
-
-void Worker::schedule(Connection& connection) { scheduled_.push_back(&connection); }
-
 void Worker::wait_for_resources(Connection& connection) {
   waiting_for_resources_.push_back(&connection);
-  if (!watching_for_stalls_) watch_for_stalls();
+  starvation_watch_.start();
   metrics_.resource_waits.add(1);
-}
-
-void Worker::watch_for_stalls() {
-  watching_for_stalls_ = true;
-  for (const auto& connection : connections_) connection->forget_progress();
-  stall_watch_.expires_after(bounds().stall_deadline);
-  stall_watch_.async_wait([this](const boost::system::error_code& cancelled) {
-    if (cancelled) return;
-    relieve_starvation();
-    watching_for_stalls_ = false;
-    if (!waiting_for_resources_.empty()) watch_for_stalls();
-  });
-}
-
-// Each client leaves others half of what it finds. But many that have stopped reading, or stopped
-// in the middle of a payload, can take all there is, one after the other.
-void Worker::relieve_starvation() {
-  if (std::ranges::none_of(waiting_for_resources_, &Connection::starving)) return;
-  for (const auto& connection : connections_)
-    if (connection->stalled())
-      connection->abandon("it neither reads nor sends while others wait for the memory it holds");
 }
 
 void Worker::serve(engine::FileDescriptor socket, ClientIdentity client) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
-  asio::post(io_context(), [this, socket = std::move(socket),
-                            client = std::move(client)]() mutable {
-    arrive(std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)));
-  });
+  asio::post(
+      io_context(), [this, socket = std::move(socket), client = std::move(client)]() mutable {
+        reception_.accept(
+            std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)));
+      });
 }
 
 void Worker::serve(engine::FileDescriptor input, engine::FileDescriptor output,
@@ -203,8 +142,8 @@ void Worker::serve(engine::FileDescriptor input, engine::FileDescriptor output,
   connection_count_.fetch_add(1, std::memory_order_relaxed);
   asio::post(io_context(), [this, input = std::move(input), output = std::move(output),
                             client = std::move(client)]() mutable {
-    arrive(std::make_unique<SocketTransport>(io_context(), std::move(input), std::move(output),
-                                             std::move(client)));
+    reception_.accept(std::make_unique<SocketTransport>(io_context(), std::move(input),
+                                                        std::move(output), std::move(client)));
   });
 }
 
@@ -212,152 +151,141 @@ void Worker::serve(engine::FileDescriptor socket, ClientIdentity client, Handsha
   connection_count_.fetch_add(1, std::memory_order_relaxed);
   asio::post(io_context(), [this, socket = std::move(socket), client = std::move(client),
                             handshake = std::move(handshake)]() mutable {
-    if (draining_) return count_departure();
-    metrics_.connections_served.add(1);
-    admit(std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)),
-          std::move(handshake));
+    reception_.accept(
+        std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)),
+        std::move(handshake));
   });
 }
 
-void Worker::arrive(std::unique_ptr<Transport> transport) {
-  if (draining_) return count_departure();
-  metrics_.connections_served.add(1);
-  log::debug({.client = transport->peer()}, "{}: connected", transport->peer());
-  auto visitor = receive_visitor(std::move(transport), bounds().handshake_deadline);
-  limit_visitors();
-  asio::co_spawn(io_context(), attend(std::move(visitor)), asio::detached);
-}
-
-std::shared_ptr<Worker::Visitor> Worker::receive_visitor(std::unique_ptr<Transport> transport,
-                                                         std::chrono::seconds deadline) {
-  auto visitor = std::make_shared<Visitor>(std::move(transport), Timer(io_context(), deadline));
-  visitors_.push_back(visitor);
-  visitor->deadline.async_wait([visitor](const boost::system::error_code& cancelled) {
-    if (cancelled || !visitor->transport) return;
-    const auto& peer = visitor->transport->peer();
-    log::connection({.client = peer}, "{}: closed: its time is up", peer);
-    visitor->transport->close();
-  });
-  return visitor;
-}
-
-void Worker::limit_visitors() {
-  if (visitors_.size() <= bounds().handshakes_max_per_worker) return;
-  // Slow or silent clients must not keep others out: the one that has had the most time goes.
-  const auto oldest = visitors_.front();
-  visitors_.erase(visitors_.begin());  // now: the next one may come before this one has gone
-  log::connection<log::Level::warn>(
-      {.client = oldest->transport->peer()},
-      "{}: closed: {} clients are connected that have not chosen an export",
-      oldest->transport->peer(), visitors_.size());
-  oldest->transport->close();
-}
-
-void Worker::leave(const Visitor& visitor) {
-  std::erase_if(visitors_, [&](const auto& entry) { return entry.get() == &visitor; });
-}
-
-void Worker::count_begin(const Connection& connection) {
-  auto& queue = connection.queue();
-  ++queue.connection_count;
-  queue.metrics.connections_begun.add(1);
-  if (connection.encrypted()) queue.metrics.tls_connections_begun.add(1);
-}
-
-void Worker::count_end(const Connection& connection) {
-  auto& queue = connection.queue();
-  --queue.connection_count;
-  queue.metrics.connections_ended.add(1);
-  if (connection.encrypted()) queue.metrics.tls_connections_ended.add(1);
-}
-
-void Worker::count_departure() {
-  if (connection_count_.fetch_sub(1, std::memory_order_relaxed) == 1) idle_();
-}
-
-Awaitable<void> Worker::attend(std::shared_ptr<Visitor> visitor) {
-  auto credentials = tls_ ? tls_->credentials() : nullptr;
-  auto handshake =
-      co_await shake_hands(visitor->transport, exports_, bounds(), std::move(credentials));
-  visitor->deadline.cancel();
-  leave(*visitor);
-  if (!handshake || draining_ || !offers(*handshake)) {
-    metrics_.handshakes_failed.add(1);
-    log::debug({.client = visitor->transport->peer()}, "{}: closed", visitor->transport->peer());
-    visitor->transport.reset();
-    count_departure();
-    co_return;
-  }
-  admit(std::move(visitor->transport), std::move(*handshake));
-}
-
-void Worker::admit(std::unique_ptr<Transport> transport, Handshake handshake) {
+void Worker::begin(std::unique_ptr<Transport> transport, Handshake handshake) {
   auto connection = std::make_shared<Connection>(*this, std::move(transport), std::move(handshake));
   connections_.push_back(connection);
-  count_begin(*connection);
+  auto& queue = connection->queue();
+  queue.add_connection();
+  queue.metrics().connections_begun.add(1);
+  if (connection->encrypted()) queue.metrics().tls_connections_begun.add(1);
   asio::co_spawn(io_context(), begin_transmission(std::move(connection)), asio::detached);
 }
 
 Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connection) {
-  // A client that lost its connection may have left writes in the old one. They must not land after
-  // what it writes now, so whatever a dead client still has under way comes first.
-  const auto until = Timer::clock_type::now() + bounds().fence_deadline;
+  const auto deadline = Timer::clock_type::now() + bounds().fence_deadline;
   for (const auto& worker : workers_) {
-    auto waiting = worker->wait_for_dead_predecessors(connection, until);
+    auto waiting = worker->fence_.wait_for_predecessors(connection, deadline);
     co_await asio::co_spawn(worker->io_context(), std::move(waiting), awaiting);
   }
   connection->start();
 }
 
-Awaitable<void> Worker::wait_for_dead_predecessors(std::shared_ptr<const Connection> newcomer,
-                                                   Timer::time_point until) {
-  // Predecessors only: two that wait here with their clients gone would wait for each other.
-  auto dead = std::vector<std::shared_ptr<Connection>>{};
-  const auto& target = newcomer->target();
-  for (const auto& connection : connections_) {
-    if (!connection->precedes(*newcomer)) continue;
-    // A changed export may share the device with the one it has taken the place of.
-    if (connection->target().shares_device(target) ? connection->client_is_gone()
-                                                   : target.replaces(connection->target()))
-      dead.push_back(connection);
-  }
-  if (dead.empty()) co_return;
-  auto deadline = Timer(io_context(), until);
-  deadline.async_wait([dead](const boost::system::error_code& cancelled) {
-    if (cancelled) return;
-    // Those that only have replies to deliver hold nobody up.
-    for (const auto& connection : dead)
-      if (!connection->spent()) connection->abandon("its client is gone and others wait for it");
-  });
-  while (!std::ranges::all_of(dead, [](const auto& connection) { return connection->spent(); }))
-    co_await spent_.async_wait(as_result);
-}
-
 void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport) {
   const auto place =
       std::ranges::find(connections_, &connection, [](const auto& entry) { return entry.get(); });
-  graveyard_.push_back(std::move(*place));
+  removed_.push_back(std::move(*place));
   connections_.erase(place);
-  count_end(connection);
+  auto& queue = connection.queue();
+  queue.remove_connection();
+  queue.metrics().connections_ended.add(1);
+  if (connection.encrypted()) queue.metrics().tls_connections_ended.add(1);
   std::erase(scheduled_, &connection);
   std::erase(waiting_for_resources_, &connection);
-  if (transport == nullptr) return count_departure();
-  asio::co_spawn(io_context(),
-                 see_off(receive_visitor(std::move(transport), bounds().linger_deadline)),
-                 asio::detached);
+  if (transport == nullptr) return count_gone();
+  reception_.linger(std::move(transport));
 }
 
-Awaitable<void> Worker::see_off(std::shared_ptr<Visitor> visitor) {
-  co_await linger(*visitor->transport);
-  visitor->deadline.cancel();
-  leave(*visitor);
-  visitor->transport.reset();
-  count_departure();
+void Worker::count_gone() {
+  if (connection_count_.fetch_sub(1, std::memory_order_relaxed) == 1) idle_();
 }
 
-void Worker::bury() {
-  graveyard_.clear();
-  if (!retired_queues_.empty()) release_retired();
+void Worker::retire(const std::vector<std::shared_ptr<Export>>& retired, Departure departure) {
+  auto concerned = std::vector<std::shared_ptr<Connection>>{};
+  for (const auto& target : retired) {
+    auto* const queue = queues_.find(*target);
+    if (queue == nullptr) continue;  // it has left earlier, and its clients, too
+    queues_.retire(*queue, departure != Departure::keep);
+    std::ranges::move(connections_of(*queue), std::back_inserter(concerned));
+  }
+  end(concerned, departure, "its export is gone");
+}
+
+void Worker::adopt(std::shared_ptr<const ExportTable> exports, std::vector<LooseQueue> queues) {
+  queues_.adopt(std::move(exports), std::move(queues));
+}
+
+Awaitable<bool> Worker::wait_for_rest(std::vector<std::shared_ptr<Export>> group,
+                                      Clock::time_point deadline) {
+  return queues_.wait_for_rest(std::move(group), deadline);
+}
+
+void Worker::exchange(LooseQueue& loose) {
+  auto* const queue = queues_.exchange(loose);
+  if (queue == nullptr) return;
+  for (const auto& connection : connections_of(*queue))
+    if (connection->export_size() > queue->device()->size())
+      connection->abandon("its export has become smaller");
+}
+
+void Worker::resume(const Export& target) {
+  auto* const queue = queues_.find(target);
+  if (queue == nullptr) return;  // it left before it was held
+  requests().for_each_request([queue](Request& request) {
+    if (request.state == RequestState::held && &request.connection->queue() == queue)
+      request.enter(RequestState::on_device);
+  });
+  queues_.resume(*queue);
+  for (const auto& connection : connections_of(*queue)) connection->queue_released();
+}
+
+std::size_t Worker::end_connections(const std::function<bool(const Connection&)>& chosen,
+                                    Departure departure) {
+  auto concerned = std::vector<std::shared_ptr<Connection>>{};
+  std::ranges::copy_if(connections_, std::back_inserter(concerned),
+                       [&](const auto& connection) { return chosen(*connection); });
+  end(concerned, departure, "it was told to");
+  return concerned.size();
+}
+
+void Worker::limits_changed(const Export& target) {
+  for (const auto& connection : connections_)
+    if (&connection->target().limiter() == &target.limiter()) connection->limits_changed();
+}
+
+std::size_t Worker::connection_count(const Export& target) const {
+  const auto* const queue = queues_.find(target);
+  return queue == nullptr ? 0 : queue->connection_count();
+}
+
+// A copy: to end a connection may remove it.
+std::vector<std::shared_ptr<Connection>> Worker::connections_of(const ExportQueue& queue) const {
+  auto found = std::vector<std::shared_ptr<Connection>>{};
+  std::ranges::copy_if(connections_, std::back_inserter(found),
+                       [&](const auto& connection) { return &connection->queue() == &queue; });
+  return found;
+}
+
+void Worker::end(const std::vector<std::shared_ptr<Connection>>& connections, Departure departure,
+                 std::string_view reason) {
+  if (departure == Departure::keep || connections.empty()) return;
+  if (departure == Departure::now) {
+    for (const auto& connection : connections) connection->abandon(reason);
+    return;
+  }
+  for (const auto& connection : connections) connection->end_input();
+  auto remaining = std::vector<std::weak_ptr<Connection>>(connections.begin(), connections.end());
+  auto deadline = std::make_shared<Timer>(io_context(), bounds().drain_deadline);
+  deadline->async_wait(
+      [deadline, remaining = std::move(remaining)](const boost::system::error_code& cancelled) {
+        if (cancelled) return;
+        for (const auto& entry : remaining)
+          if (const auto connection = entry.lock())
+            connection->abandon("it did not read its replies in time");
+      });
+}
+
+void Worker::drain() {
+  asio::post(io_context(), [this] {
+    reception_.drain();
+    const auto connections = connections_;  // to end one may remove it
+    end(connections, Departure::drain, "");
+  });
 }
 
 }  // namespace server

@@ -1,5 +1,5 @@
 // One thread that serves connections: its io_context, a queue into each export's device, and the
-// pools that its connections share. Whatever a connection touches belongs to its worker; across
+// pools that its connections share. A connection touches only what belongs to its worker; across
 // threads there is only post().
 //
 // A turn: receive and parse what is ready; then, once for the whole batch, submit operations,
@@ -9,9 +9,9 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -24,17 +24,22 @@
 #include "server/net/tls_credentials.h"
 #include "server/net/transport.h"
 #include "server/serving/connection_host.h"
+#include "server/serving/export_queues.h"
+#include "server/serving/fence.h"
 #include "server/serving/handshake.h"
+#include "server/serving/reception.h"
+#include "server/serving/slow_watch.h"
+#include "server/serving/starvation_watch.h"
 
 namespace server {
 
 class Connection;
 class Worker;
 
-// Those who serve together: a new connection has to know of dead ones on any worker.
+// All workers of a server: a new connection has to know of dead ones on any of them.
 using Workers = std::vector<std::unique_ptr<Worker>>;
 
-// What becomes of the connections of an export that is no longer offered.
+// The fate of the connections of an export that is no longer offered.
 enum class Departure : std::uint8_t {
   keep,   // they go on until their clients end them
   drain,  // what has arrived is answered, then they end
@@ -52,6 +57,10 @@ class Worker final : public ConnectionHost {
 
   // Before start(). Throws what BlockDevice::make_queue() throws.
   void add_export(const std::shared_ptr<Export>& target);
+  // Before start(): takes the queue of a retired export whose last connection has gone.
+  void on_released(std::function<void(LooseQueue)> released);
+  // Before the first serve(): called on this worker's thread whenever its last connection has gone.
+  void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
 
   // Runs turns on a thread of its own until stop().
   void start();
@@ -70,39 +79,33 @@ class Worker final : public ConnectionHost {
   // Any thread. Serves a connected socket from the transmission phase on, since the handshake is
   // settled without one: the kernel at the other end was told.
   void serve(engine::FileDescriptor socket, ClientIdentity client, Handshake handshake);
-  // Before the first serve(): called on this worker's thread whenever its last connection has gone.
-  void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
   // Any thread. Ends handshakes, finishes what is in flight, then closes; after the deadline,
   // closes at once.
   void drain();
 
-  // What follows changes the exports; on this worker's thread.
-  // Their queues go with the last connection, once adopt() has brought a table without them. Until
-  // then newcomers are served, unless the connections that are there are sent away.
-  void retire(const std::vector<std::shared_ptr<Export>>& leaving, Departure departure);
+  // Changes of the exports; on this worker's thread.
+  // As ExportQueues::retire(): newcomers are served until adopt(), unless the connections that are
+  // there are sent away.
+  void retire(const std::vector<std::shared_ptr<Export>>& retired, Departure departure);
   // `queues`: those of exports that are new in the table.
   void adopt(std::shared_ptr<const ExportTable> exports, std::vector<LooseQueue> queues);
-  // Whether what was negotiated still holds.
-  bool offers(const Handshake& handshake) const;
-  // Holds back what is submitted from now on, until let_go().
-  void hold(const Export& target);
-  // Waits until nothing of these exports, all of them held, is in flight. False: it still is at the
-  // deadline.
+  // Holds back what is submitted from now on, until resume().
+  void hold(const Export& target) { queues_.hold(target); }
+  // Waits until nothing of these exports, all of them held, is in flight. False: something still is
+  // at the deadline.
   Awaitable<bool> wait_for_rest(std::vector<std::shared_ptr<Export>> group,
                                 Clock::time_point deadline);
   // Puts another device in the place of the one that is at rest; `loose` gets the old queue.
   // Connections that know of more bytes than it has are ended.
   void exchange(LooseQueue& loose);
-  void let_go(const Export& target);
+  void resume(const Export& target);
   // Ends those connections; how many that are.
   std::size_t end_connections(const std::function<bool(const Connection&)>& chosen,
                               Departure departure);
-  // Requests that wait for limits are charged anew.
-  void charge_anew(const Export& target);
+  // The limits of the export have changed, for requests that wait for them, too.
+  void limits_changed(const Export& target);
   // Connections in the transmission phase.
   std::size_t connection_count(const Export& target) const;
-  // Before start(): takes the queue of an export whose last connection has gone.
-  void on_retired(std::function<void(LooseQueue)> retired) { retired_ = std::move(retired); }
 
   // Connections in any phase. Any thread.
   std::size_t connection_count() const noexcept {
@@ -110,88 +113,50 @@ class Worker final : public ConnectionHost {
   }
 
   const WorkerMetrics& metrics() const noexcept { return metrics_; }
-  std::size_t index() const noexcept { return index_; }  // among those who serve together
+  std::size_t index() const noexcept { return index_; }  // among all workers
   // On this worker's thread.
   const std::vector<std::shared_ptr<Connection>>& connections() const noexcept {
     return connections_;
   }
 
   // As ConnectionHost.
-  ExportQueue& queue_of(const Export& target) override { return *queues_.at(&target); }
-  void submit(ExportQueue& queue, engine::Io& io) noexcept override;
-  void schedule(Connection& connection) override;
+  ExportQueue& queue_of(const Export& target) override { return queues_.at(target); }
+  void submit(ExportQueue& queue, engine::Io& io) noexcept override { queues_.submit(queue, io); }
+  void schedule(Connection& connection) override { scheduled_.push_back(&connection); }
   void wait_for_resources(Connection& connection) override;
-  void note_spent() override { spent_.cancel(); }
+  void note_spent() override { fence_.note_spent(); }
   void remove(Connection& connection, std::unique_ptr<Transport> transport) override;
 
  private:
-  // A client outside the transmission phase: it has not chosen an export yet, or it is being closed
-  // gently.
-  struct Visitor {
-    Visitor(std::unique_ptr<Transport> stream, Timer timer)
-        : transport(std::move(stream)), deadline(std::move(timer)) {}
-    std::unique_ptr<Transport> transport;
-    Timer deadline;
-  };
-
-  void admit(std::unique_ptr<Transport> transport, Handshake handshake);
-  Awaitable<void> attend(std::shared_ptr<Visitor> visitor);
-  Awaitable<void> see_off(std::shared_ptr<Visitor> visitor);
+  void run_first();          // the first handler of a turn, waiting for it
+  void run_until_waiting();  // submits, harvests and runs connections until all of it must wait
+  bool run_connections();    // false: there was none to run
+  void begin(std::unique_ptr<Transport> transport, Handshake handshake);
   Awaitable<void> begin_transmission(std::shared_ptr<Connection> connection);
-  Awaitable<void> wait_for_dead_predecessors(std::shared_ptr<const Connection> newcomer,
-                                             Timer::time_point until);
-  std::shared_ptr<Visitor> receive_visitor(std::unique_ptr<Transport> transport,
-                                           std::chrono::seconds deadline);
-  void arrive(std::unique_ptr<Transport> transport);
-  void leave(const Visitor& visitor);
-  void count_begin(const Connection& connection);
-  void count_end(const Connection& connection);
-  void count_departure();
-  void limit_visitors();
-  void run_first();            // the first handler of a turn, waiting for it
-  void settle();               // submit, harvest and pump until nothing more can be done now
-  bool run_queues() noexcept;  // false: nothing was submitted or harvested
-  void flush(ExportQueue& entry) noexcept;
-  bool pump_connections();  // false: there was none to pump
-  void watch_for_slow_requests();
-  void report_slow_requests();
-  void watch_for_stalls();
-  void relieve_starvation();
-  void wait_for_completions();
-  // Answers what has arrived, then closes; after the deadline, closes at once.
-  void end(const std::vector<std::shared_ptr<Connection>>& connections);
-  void bury();
-  bool is_at_rest(const std::vector<std::shared_ptr<Export>>& group);
-  ExportQueue* find_queue(const Export& target) const noexcept;
-  void release_retired();
+  void count_gone();
+  std::vector<std::shared_ptr<Connection>> connections_of(const ExportQueue& queue) const;
+  // Abandons them, or answers what has arrived, then closes; after the deadline, closes at once.
+  void end(const std::vector<std::shared_ptr<Connection>>& connections, Departure departure,
+           std::string_view reason);
 
-  std::shared_ptr<const ExportTable> exports_;
-  const std::shared_ptr<const TlsContext> tls_;
   Workers& workers_;
   const std::size_t index_;
-
   asio::executor_work_guard<Executor> work_;
-  std::map<const Export*, std::unique_ptr<ExportQueue>> queues_;
-  std::vector<ExportQueue*> active_queues_;
-  std::vector<ExportQueue*> retired_queues_;
-  std::function<void(LooseQueue)> retired_ = [](const LooseQueue&) {};
+  WorkerMetrics metrics_;
+  std::atomic<std::size_t> connection_count_{0};
+  std::function<void()> idle_ = [] {};
 
-  std::vector<std::shared_ptr<Visitor>> visitors_;  // oldest first
+  ExportQueues queues_;
   std::vector<std::shared_ptr<Connection>> connections_;
   std::vector<Connection*> scheduled_;
   std::vector<Connection*> scheduled_now_;
   std::vector<Connection*> waiting_for_resources_;
-  std::vector<std::shared_ptr<Connection>> graveyard_;
-  Timer spent_;  // never expires; cancelled whenever a connection can change nothing any more
-  Timer rest_;   // never expires; cancelled whenever a held queue may have come to rest
-  std::function<void()> idle_ = [] {};
-  Timer stall_watch_;  // runs while connections wait for resources
-  bool watching_for_stalls_ = false;
-  Timer slow_watch_;        // runs while requests are under way
-  bool watching_for_slow_;  // or there is nothing to watch for
-  std::atomic<std::size_t> connection_count_{0};
-  WorkerMetrics metrics_;
-  bool draining_ = false;
+  std::vector<std::shared_ptr<Connection>> removed_;  // until the turn ends
+
+  Reception reception_;
+  Fence fence_;
+  StarvationWatch starvation_watch_;
+  SlowWatch slow_watch_;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -133,7 +133,7 @@ TEST_CASE("who waits for a dead client's writes goes on waiting when the export 
   successor.request(Command::write, 2, 0, newer.size(), 0, newer);
   const auto& target = *server.target();
   TestServer::on(worker, [&] { worker.hold(target); });
-  TestServer::on(worker, [&] { worker.let_go(target); });
+  TestServer::on(worker, [&] { worker.resume(target); });
   for (auto round = 0; round < 10; ++round) server.connect().greet();
   CHECK(server.faults().held_count() == 1);  // nothing of the successor's
   server.faults().release_all();

@@ -1,3 +1,5 @@
+#include "server/serving/export_queues.h"
+
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
@@ -92,7 +94,7 @@ TEST_CASE("the queue of a retired export goes when the table and its clients hav
   auto gone = std::atomic<bool>{false};
   auto& worker = *server.workers().front();
   TestServer::on(worker, [&] {
-    worker.on_retired([&](const server::LooseQueue&) { gone = true; });
+    worker.on_released([&](const server::LooseQueue&) { gone = true; });
     worker.retire(server.exports()->all(), Departure::keep);
   });
   auto client = server.connect();
@@ -130,10 +132,10 @@ TEST_CASE("what is submitted while an export is held is done when it is let go")
     worker.hold(target);
     worker.submit(worker.queue_of(target), flush);
   });
-  TestServer::on(worker, [&] { in_flight = worker.queue_of(target).queue->in_flight(); });
+  TestServer::on(worker, [&] { in_flight = worker.queue_of(target).in_flight(); });
   CHECK(in_flight == 0);
   CHECK_FALSE(flush.completed);
-  TestServer::on(worker, [&] { worker.let_go(target); });
+  TestServer::on(worker, [&] { worker.resume(target); });
   wait_for(flush.completed);
 }
 
@@ -151,6 +153,6 @@ TEST_CASE("a held export begins no request of its connections") {
   auto answered = std::uint64_t{0};
   TestServer::on(worker, [&] { answered = worker.connections().front()->status().requests; });
   CHECK(answered == 1);
-  TestServer::on(worker, [&] { worker.let_go(target); });
+  TestServer::on(worker, [&] { worker.resume(target); });
   CHECK(client.result(1, Command::read, 0, 512).error == 0);
 }

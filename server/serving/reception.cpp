@@ -1,0 +1,101 @@
+#include "server/serving/reception.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/base/log.h"
+
+namespace server {
+
+Reception::Reception(ConnectionHost& host, const ExportQueues& exports,
+                     std::shared_ptr<const TlsContext> tls, WorkerMetrics& metrics, Events events)
+    : host_(host),
+      exports_(exports),
+      tls_(std::move(tls)),
+      metrics_(metrics),
+      events_(std::move(events)) {}
+
+void Reception::accept(std::unique_ptr<Transport> transport) {
+  if (draining_) return events_.gone();
+  metrics_.connections_served.add(1);
+  log::debug({.client = transport->peer()}, "{}: connected", transport->peer());
+  auto client = add(std::move(transport), host_.bounds().handshake_deadline);
+  close_oldest_beyond_bound();
+  asio::co_spawn(host_.io_context(), negotiate(std::move(client)), asio::detached);
+}
+
+void Reception::accept(std::unique_ptr<Transport> transport, Handshake handshake) {
+  if (draining_) return events_.gone();
+  metrics_.connections_served.add(1);
+  events_.negotiated(std::move(transport), std::move(handshake));
+}
+
+void Reception::linger(std::unique_ptr<Transport> transport) {
+  auto client = add(std::move(transport), host_.bounds().linger_deadline);
+  asio::co_spawn(host_.io_context(), linger_until_closed(std::move(client)), asio::detached);
+}
+
+void Reception::drain() {
+  draining_ = true;
+  for (const auto& client : clients_) client->transport->close();
+}
+
+std::shared_ptr<Reception::Client> Reception::add(std::unique_ptr<Transport> transport,
+                                                  std::chrono::seconds deadline) {
+  auto client = std::make_shared<Client>(std::move(transport), Timer(host_.io_context(), deadline));
+  clients_.push_back(client);
+  client->deadline.async_wait([client](const boost::system::error_code& cancelled) {
+    if (cancelled || !client->transport) return;
+    const auto& peer = client->transport->peer();
+    log::connection({.client = peer}, "{}: closed: its time is up", peer);
+    client->transport->close();
+  });
+  return client;
+}
+
+void Reception::remove(Client& client) {
+  client.deadline.cancel();
+  std::erase_if(clients_, [&](const auto& entry) { return entry.get() == &client; });
+}
+
+void Reception::close_oldest_beyond_bound() {
+  if (clients_.size() <= host_.bounds().handshakes_max_per_worker) return;
+  // Slow or silent clients must not keep others out: the one that has had the most time goes.
+  const auto oldest = clients_.front();
+  clients_.erase(clients_.begin());  // now: the next one may come before this one has gone
+  log::connection<log::Level::warn>(
+      {.client = oldest->transport->peer()},
+      "{}: closed: {} clients are connected that have not chosen an export",
+      oldest->transport->peer(), clients_.size());
+  oldest->transport->close();
+}
+
+bool Reception::accepts(const Handshake& handshake) const {
+  return !draining_ &&
+         exports_.accepts(*handshake.target, handshake.negotiated.export_description.size);
+}
+
+Awaitable<void> Reception::negotiate(std::shared_ptr<Client> client) {
+  auto credentials = tls_ ? tls_->credentials() : nullptr;
+  auto handshake = co_await shake_hands(client->transport, exports_.table(), host_.bounds(),
+                                        std::move(credentials));
+  remove(*client);
+  // The export may have been retired or become smaller meanwhile.
+  if (handshake && accepts(*handshake)) {
+    events_.negotiated(std::move(client->transport), std::move(*handshake));
+    co_return;
+  }
+  metrics_.handshakes_failed.add(1);
+  log::debug({.client = client->transport->peer()}, "{}: closed", client->transport->peer());
+  client->transport.reset();
+  events_.gone();
+}
+
+Awaitable<void> Reception::linger_until_closed(std::shared_ptr<Client> client) {
+  co_await server::linger(*client->transport);
+  remove(*client);
+  client->transport.reset();
+  events_.gone();
+}
+
+}  // namespace server
