@@ -37,24 +37,25 @@ std::string describe(const ContainerLimits& container) {
 
 Server::Server(Config config, std::function<Config()> reread)
     : config_(std::move(config)),
-      reread_(std::move(reread)),
       bounds_(derive_bounds(config_)),
       io_context_(1),
       blocking_pool_(blocking_threads),
       tls_(std::make_shared<TlsContext>(config_.tls)),
       exports_(bounds_, io_context_, blocking_pool_, workers_),
       signals_(io_context_, SIGTERM, SIGINT),
-      reload_signal_(io_context_),
+      listeners_(io_context_, std::string(default_listen_address),
+                 [this](engine::FileDescriptor socket, ClientIdentity client) {
+                   serve(std::move(socket), std::move(client));
+                 }),
       gatherer_(io_context_, workers_),
-      notify_(io_context_,
-              [this](std::chrono::milliseconds deadline) { return status(deadline); }) {
-  // Without a file to read again, SIGHUP keeps its usual meaning: the terminal has gone.
-  if (reread_) reload_signal_.add(SIGHUP);
+      notify_(io_context_, [this](std::chrono::milliseconds deadline) { return status(deadline); }),
+      reload_({io_context_, blocking_pool_, config_, *tls_, exports_, listeners_, notify_},
+              std::move(reread)) {
   exports_.open(config_.exports);
   make_workers();
-  // In this order: whoever sees the server listen finds the control socket, too.
+  // In this order: a client that sees the server listen finds the control socket, too.
   if (!config_.control_socket.empty()) open_control_socket();
-  if (!config_.stdio) open_sockets();
+  if (!config_.stdio) listeners_.open(config_.listen);
   if (!config_.http_listen.empty()) http_sockets_ = open_listening_sockets(config_.http_listen);
   if (config_.wake_latency_us)
     wake_latency_.emplace(io_context_, std::chrono::microseconds(*config_.wake_latency_us),
@@ -75,17 +76,6 @@ void Server::make_workers() {
         std::make_unique<Worker>(bounds_, exports_.table(), workers_, tls_)));
 }
 
-void Server::open_sockets() {
-  for (auto& socket : take_passed_sockets()) sockets_.push_back({"", std::move(socket)});
-  for (const auto& address : wanted_addresses(config_))
-    for (auto& socket : open_listening_sockets(address))
-      sockets_.push_back({address, std::move(socket)});
-  if (sockets_.empty() && !config_.stdio)
-    throw UserError(
-        "there is no address left to listen on: this machine has none of those that are "
-        "configured");
-}
-
 void Server::announce() const {
   log::info("loopnbd {}, {}, {} for data in flight{}", version, plural(bounds_.workers, "worker"),
             format_size(bounds_.memory), describe(bounds_.container));
@@ -100,8 +90,7 @@ void Server::announce() const {
   if (config_.tls.mode != proto::TlsMode::off)
     log::info("TLS is {}: {}", config_.tls.mode == proto::TlsMode::require ? "required" : "offered",
               describe(config_.tls));
-  auto addresses = std::vector<std::string>{};
-  for (const auto& [address, listener] : listeners_) addresses.push_back(listener->name());
+  const auto addresses = listeners_.names();
   if (addresses.empty()) return;
   log::info("listening on {}; attach with", fmt::join(addresses, " and "));
   for (const auto& command : attach_commands(addresses, exports_.table()->all().front()->name(),
@@ -123,7 +112,7 @@ void Server::catch_signals() {
     });
     stop(::strsignal(number));
   });
-  if (reread_) reload_on_signal();
+  reload_.start();
 }
 
 int Server::run() {
@@ -137,7 +126,7 @@ int Server::run() {
                             engine::FileDescriptor(::dup(STDOUT_FILENO)),
                             identify_standard_input());
   } else {
-    listen(std::exchange(sockets_, {}));
+    listeners_.start();
     announce();
   }
   serve_http();
@@ -180,7 +169,8 @@ void Server::stop(const char* reason) {
   log::info("{}: finishing what is in flight, then ending; once more to end at once", reason);
   stopping_ = true;
   notify_.stopping();
-  listeners_.clear();
+  reload_.end();
+  listeners_.close();
   exports_.end();
   for (auto& worker : workers_) worker->drain();
   stop_if_idle();
@@ -211,7 +201,7 @@ Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
   status.uptime = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start_);
   status.listening = !listeners_.empty();
   status.draining = stopping_;
-  for (const auto& [address, listener] : listeners_) status.listen.push_back(listener->name());
+  status.listen = listeners_.names();
   status.connections_max = bounds_.connections_max;
   co_return status;
 }

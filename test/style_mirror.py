@@ -56,7 +56,6 @@ COVERED_BY = {
     "server/serving/reception.cpp": "test/server/serving/handshake_test.cpp",
     "server/serving/request_submitter.cpp": "test/server/serving/connection_test.cpp",
     "server/serving/slow_watch.cpp": "test/server/serving/worker_test.cpp",
-    "server/serving/worker_slow_requests.cpp": "test/server/serving/worker_test.cpp",
     "server/watch/http.cpp": "test/system/http_test.py",
     "server/watch/notify.cpp": "test/system/notify_test.py",
 }

@@ -201,4 +201,11 @@ void TlsContext::reload(TlsConfig config) {
   credentials_ = std::move(credentials);
 }
 
+void TlsContext::exchange(TlsContext& other) noexcept {
+  const engine::MutexLock lock(mutex_);
+  const engine::MutexLock lock_of_other(other.mutex_);
+  std::swap(config_, other.config_);
+  std::swap(credentials_, other.credentials_);
+}
+
 }  // namespace server

@@ -65,6 +65,9 @@ class TlsContext {
   void reload();
   // The same with another configuration.
   void reload(TlsConfig config);
+  // Exchanges configuration and credentials with `other`, which was made for that and is known to
+  // nobody else.
+  void exchange(TlsContext& other) noexcept;
 
  private:
   mutable engine::Mutex mutex_;

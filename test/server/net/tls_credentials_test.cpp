@@ -86,3 +86,14 @@ TEST_CASE("a reload of what is wrong or gone keeps what there was") {
                                                 Catch::Contains("No such file"));
   CHECK(context.credentials() == before);
 }
+
+TEST_CASE("credentials that were read apart are put in place without reading them again") {
+  auto file = std::make_unique<TemporaryFile>(alice);
+  auto context = TlsContext(with_keys(*file));
+  file->write(bob);
+  auto read = TlsContext(with_keys(*file));
+  const auto credentials = read.credentials();
+  file.reset();
+  context.exchange(read);
+  CHECK(context.credentials() == credentials);
+}
