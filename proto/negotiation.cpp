@@ -71,7 +71,7 @@ void Negotiation::tls_started() {
   if (state_ != State::tls_handshake) return;
   negotiated_ = {};
   negotiated_.tls = true;
-  allocation_selected_ = false;
+  selected_contexts_ = {};
   selection_export_name_.clear();
   expect_piece(State::option_header, sizeof(WireOption), true);
 }
@@ -130,7 +130,7 @@ void Negotiation::take_option_header(Output& output) {
   if (option_ == Option::export_name && option_length_ > string_length_max)
     return close("the export name is longer than 4096 bytes");
   // A SET_META_CONTEXT ends the earlier selection, even if it is refused.
-  if (option_ == Option::set_meta_context) allocation_selected_ = false;
+  if (option_ == Option::set_meta_context) selected_contexts_ = {};
   const bool kept = carries_data(option_) && option_length_ <= option_length_max;
   if (!kept) skipped_length_ += option_length_;
   if (skipped_length_ > skipped_length_max) {
@@ -234,15 +234,23 @@ void Negotiation::answer_meta_context(Payload payload, Output& output) {
                   output);
   const auto asked = parse_meta_context_option(payload);
   if (!asked) return refuse(OptionReply::error_invalid, "malformed data", output);
-  if (!find_export(asked->export_name, output)) return;
+  const auto found = find_export(asked->export_name, output);
+  if (!found) return;
 
   const auto& queries = asked->queries;
-  if (option_ == Option::set_meta_context) {
-    allocation_selected_ = std::any_of(queries.begin(), queries.end(), selects_allocation);
-    selection_export_name_ = asked->export_name;
-    if (allocation_selected_) append_allocation_context(output, option_, allocation_context_id);
-  } else if (queries.empty() || std::any_of(queries.begin(), queries.end(), lists_allocation)) {
-    append_allocation_context(output, option_, 0);  // the spec reserves the id and wants zero
+  const auto any_query = [&queries](auto matches) {
+    return std::any_of(queries.begin(), queries.end(), matches);
+  };
+  if (option_ == Option::set_meta_context) selection_export_name_ = asked->export_name;
+  for (const auto& context : found->contexts) {
+    if (option_ == Option::set_meta_context) {
+      if (any_query([&](auto query) { return context.is_selected_by(query); }) &&
+          selected_contexts_.add(context.id))
+        append_meta_context(output, option_, context.id, context.name);
+    } else if (queries.empty() ||
+               any_query([&](auto query) { return context.is_listed_by(query); })) {
+      append_meta_context(output, option_, 0, context.name);  // the spec wants zero
+    }
   }
   append_ack(output, option_);
 }
@@ -285,8 +293,9 @@ std::optional<ExportDescription> Negotiation::find_export(std::string_view asked
 void Negotiation::enter_transmission(const ExportDescription& found, std::string_view asked_name) {
   negotiated_.export_description = found;
   negotiated_.export_description.transmission_flags = told_transmission_flags(found);
-  negotiated_.allocation_selected = allocation_selected_ && asked_name == selection_export_name_ &&
-                                    negotiated_.header_style != HeaderStyle::simple;
+  const auto holds =
+      asked_name == selection_export_name_ && negotiated_.header_style != HeaderStyle::simple;
+  negotiated_.contexts = holds ? selected_contexts_ : ContextIds{};
   state_ = State::transmission;
 }
 

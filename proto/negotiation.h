@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "proto/constants.h"
+#include "proto/meta_context.h"
 #include "proto/request.h"
 
 namespace proto {
@@ -34,6 +35,7 @@ struct ExportDescription {
   std::uint32_t block_size_preferred = 4096;     // bytes
   std::uint32_t payload_length_max = 32U << 20;  // bytes
   bool tls_required = false;
+  std::vector<MetaContext> contexts;  // at most meta_contexts_max
 };
 
 // Where the negotiation looks exports up. Answers may depend on who asks; the object belongs to the
@@ -59,7 +61,7 @@ enum class TlsMode : std::uint8_t {
 struct Negotiated {
   ExportDescription export_description;  // with the transmission flags as told to the client
   HeaderStyle header_style = HeaderStyle::simple;
-  bool allocation_selected = false;  // base:allocation, for the export of the final GO
+  ContextIds contexts;  // those selected for the export of the final GO
   bool tls = false;
 };
 
@@ -172,7 +174,7 @@ class Negotiation {
   std::size_t option_count_ = 0;
   std::uint64_t skipped_length_ = 0;  // bytes
 
-  bool allocation_selected_ = false;   // by the last SET_META_CONTEXT
+  ContextIds selected_contexts_;       // by the last SET_META_CONTEXT
   std::string selection_export_name_;  // as the client wrote it there
   Negotiated negotiated_;
   std::string reason_;

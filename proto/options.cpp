@@ -74,14 +74,6 @@ std::optional<std::string_view> parse_export_name(std::span<const std::byte> pay
   return name;
 }
 
-bool selects_allocation(std::string_view query) noexcept {
-  return query == allocation_context_name;
-}
-
-bool lists_allocation(std::string_view query) noexcept {
-  return query == "base:" || selects_allocation(query);
-}
-
 void append_ack(std::vector<std::byte>& out, Option option) {
   append_header(out, option, OptionReply::ack, 0);
 }
@@ -102,13 +94,12 @@ void append_server(std::vector<std::byte>& out, std::string_view name,
   writer.text(description);
 }
 
-void append_allocation_context(std::vector<std::byte>& out, Option option,
-                               std::uint32_t context_id) {
-  append_header(out, option, OptionReply::meta_context,
-                sizeof context_id + allocation_context_name.size());
+void append_meta_context(std::vector<std::byte>& out, Option option, std::uint32_t context_id,
+                         std::string_view name) {
+  append_header(out, option, OptionReply::meta_context, sizeof context_id + name.size());
   ByteWriter writer(out);
   writer.u32(context_id);
-  writer.text(allocation_context_name);
+  writer.text(name);
 }
 
 void append_export_information(std::vector<std::byte>& out, Option option, std::uint64_t size,

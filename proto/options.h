@@ -36,12 +36,6 @@ std::optional<MetaContextOption> parse_meta_context_option(std::span<const std::
 // NBD_OPT_EXPORT_NAME: the data is the name.
 std::optional<std::string_view> parse_export_name(std::span<const std::byte> payload) noexcept;
 
-inline constexpr std::string_view allocation_context_name = "base:allocation";
-
-// Whether a query of SET_META_CONTEXT selects, or one of LIST_META_CONTEXT finds, base:allocation.
-bool selects_allocation(std::string_view query) noexcept;
-bool lists_allocation(std::string_view query) noexcept;
-
 // The replies. `option` is the option that is being answered.
 void append_ack(std::vector<std::byte>& out, Option option);
 // The text is for people and at most string_length_max bytes.
@@ -50,9 +44,9 @@ void append_error(std::vector<std::byte>& out, Option option, OptionReply error,
 // NBD_REP_SERVER, the answer to LIST.
 void append_server(std::vector<std::byte>& out, std::string_view name,
                    std::string_view description);
-// NBD_REP_META_CONTEXT for base:allocation.
-void append_allocation_context(std::vector<std::byte>& out, Option option,
-                               std::uint32_t context_id);
+// NBD_REP_META_CONTEXT.
+void append_meta_context(std::vector<std::byte>& out, Option option, std::uint32_t context_id,
+                         std::string_view name);
 
 // NBD_REP_INFO.
 void append_export_information(std::vector<std::byte>& out, Option option, std::uint64_t size,

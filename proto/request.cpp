@@ -188,16 +188,15 @@ Verdict validate(const RequestHeader& request, const RequestRules& rules) noexce
   return verdict;
 }
 
-std::optional<BlockStatusPayload> parse_block_status_payload(
-    std::span<const std::byte> payload) noexcept {
+std::optional<BlockStatusPayload> parse_block_status_payload(std::span<const std::byte> payload,
+                                                             const ContextIds& selected) noexcept {
   if (payload.size() > block_status_payload_length_max) return std::nullopt;
   ByteReader in(payload);
   BlockStatusPayload parsed;
   parsed.effect_length = in.u64();
   while (in.ok() && !in.at_end()) {
-    const bool known = in.u32() == allocation_context_id;
-    if (!known || parsed.allocation_selected) return std::nullopt;
-    parsed.allocation_selected = true;
+    const auto id = in.u32();
+    if (!selected.contains(id) || !parsed.contexts.add(id)) return std::nullopt;
   }
   if (!in.at_end()) return std::nullopt;
   return parsed;

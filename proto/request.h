@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "proto/constants.h"
+#include "proto/meta_context.h"
 
 namespace proto {
 
@@ -89,18 +90,15 @@ inline constexpr std::uint64_t default_payload_length_max = std::uint64_t{32} <<
 Verdict validate(const RequestHeader& request, const RequestRules& rules) noexcept;
 
 // The payload of a BLOCK_STATUS request with PAYLOAD_LEN (BLOCK_STAT_PAYLOAD was negotiated): the
-// effect length and the ids of the contexts to report. Nothing when it is malformed, names an
-// unknown or repeated id, or its length does not match. Only id `allocation_context_id` exists.
+// effect length and the ids of the contexts to report. Nothing when it is malformed, names an id
+// twice or one that is not among `selected`, or its length does not match.
 struct BlockStatusPayload {
-  std::uint64_t effect_length = 0;   // bytes
-  bool allocation_selected = false;  // false: no context is asked for
+  std::uint64_t effect_length = 0;  // bytes
+  ContextIds contexts;              // may be empty
 };
-std::optional<BlockStatusPayload> parse_block_status_payload(
-    std::span<const std::byte> payload) noexcept;
+std::optional<BlockStatusPayload> parse_block_status_payload(std::span<const std::byte> payload,
+                                                             const ContextIds& selected) noexcept;
 // Bytes; longer ones are refused, and consumed.
 inline constexpr std::size_t block_status_payload_length_max = 8 + 4 * 16;
-
-// The id under which SET_META_CONTEXT answers `base:allocation`.
-inline constexpr std::uint32_t allocation_context_id = 1;
 
 }  // namespace proto

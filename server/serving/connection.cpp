@@ -19,7 +19,7 @@ proto::RequestRules rules_of(const proto::Negotiated& negotiated) {
   rules.transmission_flags = negotiated.export_description.transmission_flags;
   rules.header_style = negotiated.header_style;
   rules.payload_length_max = negotiated.export_description.payload_length_max;
-  rules.block_status_selected = negotiated.allocation_selected;
+  rules.block_status_selected = !negotiated.contexts.empty();
   return rules;
 }
 
@@ -277,9 +277,9 @@ Need Connection::begin(Request& request) noexcept {
 Need Connection::begin_block_status() noexcept {
   const auto bytes = framer_.take_block_status_payload();
   if (!bytes) return Need::bytes;
-  const auto payload = proto::parse_block_status_payload(*bytes);
+  const auto payload = proto::parse_block_status_payload(*bytes, negotiated_.contexts);
   auto& header = submitter_.current()->header;
-  const auto valid = payload && payload->effect_length > 0 && payload->allocation_selected &&
+  const auto valid = payload && payload->effect_length > 0 && !payload->contexts.empty() &&
                      header.offset <= rules_.export_size &&
                      payload->effect_length <= rules_.export_size - header.offset;
   if (!valid) {

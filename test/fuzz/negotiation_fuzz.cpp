@@ -35,6 +35,7 @@ class Directory final : public proto::ExportDirectory {
     description.name = "d";
     description.description = "disk";
     description.size = 1U << 20;
+    description.contexts = {{1, "base:allocation"}, {2, "x:y"}};
     return description;
   }
   static ExportDescription secret_export() {
@@ -89,8 +90,7 @@ void check_same(const Session& a, const Session& b) {
   require(a.option_count == b.option_count, "any split counts the same");
   require(a.reason == b.reason, "any split has the same reason");
   require(a.result.header_style == b.result.header_style, "any split has the same headers");
-  require(a.result.allocation_selected == b.result.allocation_selected,
-          "any split selects the same");
+  require(a.result.contexts == b.result.contexts, "any split selects the same");
 }
 
 // Returns the number of final replies.
@@ -133,7 +133,7 @@ void check_result(const Session& session, TlsMode tls_mode) {
   require((flags & 1U) != 0, "HAS_FLAGS is always told");
   require(((flags & 1U << 7) != 0) == !simple, "SEND_DF is told with structured replies");
   require(((flags & 1U << 12) != 0) == extended, "BLOCK_STATUS_PAYLOAD with extended headers");
-  require(!(simple && result.allocation_selected), "no context with simple replies");
+  require(!simple || result.contexts.empty(), "no context with simple replies");
   if (result.export_description.tls_required || tls_mode == TlsMode::require)
     require(result.tls, "TLS where it is required");
   if (tls_mode == TlsMode::off) require(!result.tls, "no TLS where it is off");

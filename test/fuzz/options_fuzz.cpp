@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/meta_context.h"
 #include "proto/options.h"
 #include "proto/request.h"
 #include "proto/text.h"
@@ -47,12 +48,13 @@ void check_info(Payload payload) {
 void check_meta_context(Payload payload) {
   const auto option = proto::parse_meta_context_option(payload);
   if (!option) return;
+  const auto context = proto::MetaContext{1, "base:allocation"};
   proto_test::Builder again;
   again.u32(option->export_name.size()).text(option->export_name);
   again.u32(option->queries.size());
   for (const auto query : option->queries) {
     require(proto::valid_string(query), "a query is a string");
-    require(!proto::selects_allocation(query) || proto::lists_allocation(query),
+    require(!context.is_selected_by(query) || context.is_listed_by(query),
             "what is selected is listed");
     again.u32(query.size()).text(query);
   }
@@ -65,11 +67,16 @@ void check_export_name(Payload payload) {
 }
 
 void check_block_status_payload(Payload payload) {
-  const auto parsed = proto::parse_block_status_payload(payload);
+  auto selected = proto::ContextIds();
+  for (const auto id : {1U, 2U, 0x100U}) selected.add(id);
+  const auto parsed = proto::parse_block_status_payload(payload, selected);
   if (!parsed) return;
   proto_test::Builder again;
   again.u64(parsed->effect_length);
-  if (parsed->allocation_selected) again.u32(proto::allocation_context_id);
+  for (const auto id : parsed->contexts) {
+    require(selected.contains(id), "a context that is asked for was selected");
+    again.u32(id);
+  }
   require(same(again.get(), payload), "a block status payload encodes to what was parsed");
 }
 

@@ -116,7 +116,9 @@ void check_verdict(const RequestHeader& request, const RequestRules& rules,
 // Follows the server through the payload form of block status.
 void check_block_status_payload(RequestHeader request, const RequestRules& rules,
                                 std::span<const std::byte> payload) {
-  const auto parsed = proto::parse_block_status_payload(payload);
+  auto selected = proto::ContextIds();
+  selected.add(proto::allocation_context_id);
+  const auto parsed = proto::parse_block_status_payload(payload, selected);
   if (!parsed) return;
   request.flags &= static_cast<std::uint16_t>(~flag::payload_length);
   request.length = parsed->effect_length;

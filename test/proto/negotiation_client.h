@@ -40,6 +40,7 @@ class Directory final : public proto::ExportDirectory {
     disk.block_size_minimum = 1;
     disk.block_size_preferred = 4096;
     disk.payload_length_max = 32U << 20;
+    disk.contexts = {{proto::allocation_context_id, "base:allocation"}};
     exports.push_back(disk);
     disk.name = "secret";
     disk.description.clear();

@@ -174,7 +174,7 @@ TEST_CASE("the result of GO is what the directory said, with the flags as told")
   CHECK(result.export_description.size == 0x123456789a);
   CHECK(result.export_description.payload_length_max == 32U << 20);
   CHECK(result.header_style == HeaderStyle::simple);
-  CHECK_FALSE(result.allocation_selected);
+  CHECK(result.contexts.empty());
   CHECK_FALSE(result.tls);
 }
 

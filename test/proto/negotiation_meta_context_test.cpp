@@ -1,6 +1,7 @@
 // LIST_META_CONTEXT and SET_META_CONTEXT: spec, "Metadata querying".
 #include <catch2/catch.hpp>
 #include <string>
+#include <vector>
 
 #include "test/proto/negotiation_client.h"
 
@@ -32,7 +33,7 @@ struct StructuredClient : Client {
   bool selected_after_go(std::string_view name = "disk") {
     ask(Option::go, info_payload(name));
     REQUIRE(next == Next::transmit);
-    return negotiation.result().allocation_selected;
+    return negotiation.result().contexts.contains(proto::allocation_context_id);
   }
 };
 
@@ -88,7 +89,7 @@ TEST_CASE("a SET that was refused for want of structured replies does not count 
   client.ask(Option::set_meta_context, meta_payload("disk", {allocation}));
   client.ask(Option::structured_reply);
   client.ask(Option::go, info_payload("disk"));
-  CHECK_FALSE(client.negotiation.result().allocation_selected);
+  CHECK(client.negotiation.result().contexts.empty());
 }
 
 TEST_CASE("every SET replaces the earlier selection, also when it fails") {
@@ -134,12 +135,30 @@ TEST_CASE("a selection holds only for the export name of the final GO") {
   CHECK_FALSE(selected("", "disk"));  // the same export, but not the same name
 }
 
+TEST_CASE("of several contexts each is listed and selected by its name, in the export's order") {
+  StructuredClient client;
+  client.directory.exports.front().contexts = {
+      {7, "x-backup:dirty"}, {proto::allocation_context_id, allocation}, {9, "x-backup:other"}};
+  const auto listed = client.ask(Option::list_meta_context, meta_payload("disk", {"x-backup:"}));
+  REQUIRE(listed.size() == 3);
+  CHECK(to_hex(listed[0].payload) == to_hex(Builder().u32(0).text("x-backup:dirty").get()));
+  CHECK(to_hex(listed[1].payload) == to_hex(Builder().u32(0).text("x-backup:other").get()));
+  const auto set = client.ask(Option::set_meta_context,
+                              meta_payload("disk", {allocation, "x-backup:dirty", "x-backup:"}));
+  REQUIRE(set.size() == 3);
+  CHECK(to_hex(set[0].payload) == to_hex(Builder().u32(7).text("x-backup:dirty").get()));
+  CHECK(to_hex(set[1].payload) == to_hex(Builder().u32(1).text(allocation).get()));
+  client.ask(Option::go, info_payload("disk"));
+  const auto& selected = client.negotiation.result().contexts;
+  CHECK(std::vector(selected.begin(), selected.end()) == std::vector<std::uint32_t>{7, 1});
+}
+
 TEST_CASE("a selection also holds for EXPORT_NAME") {
   StructuredClient client;
   client.contexts(Option::set_meta_context, {allocation});
   client.send(option_bytes(Option::export_name, text_bytes("disk")));
   REQUIRE(client.next == Next::transmit);
-  CHECK(client.negotiation.result().allocation_selected);
+  CHECK(client.negotiation.result().contexts.contains(proto::allocation_context_id));
 }
 
 TEST_CASE("metadata contexts of unknown exports are refused, in sync") {

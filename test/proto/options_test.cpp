@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "proto/meta_context.h"
 #include "test/proto/bytes.h"
 
 using namespace std::string_literals;
@@ -150,16 +151,17 @@ TEST_CASE("as many queries as fit are parsed, whatever the count promises") {
   CHECK(option->queries.size() == queries.size());
 }
 
-TEST_CASE("queries select or list base:allocation") {
-  CHECK(proto::selects_allocation("base:allocation"));
-  CHECK(proto::lists_allocation("base:allocation"));
-  CHECK_FALSE(proto::selects_allocation("base:"));
-  CHECK(proto::lists_allocation("base:"));
+TEST_CASE("queries select or list a context by its name") {
+  const auto context = proto::MetaContext{1, "base:allocation"};
+  CHECK(context.is_selected_by("base:allocation"));
+  CHECK(context.is_listed_by("base:allocation"));
+  CHECK_FALSE(context.is_selected_by("base:"));
+  CHECK(context.is_listed_by("base:"));
   for (const auto* query : {"", ":", "base", "base:all", "base:allocation2", "Base:allocation",
                             "qemu:", "qemu:dirty-bitmap:x", "x-local:allocation", "allocation"}) {
     CAPTURE(query);
-    CHECK_FALSE(proto::selects_allocation(query));
-    CHECK_FALSE(proto::lists_allocation(query));
+    CHECK_FALSE(context.is_selected_by(query));
+    CHECK_FALSE(context.is_listed_by(query));
   }
 }
 
@@ -179,7 +181,7 @@ TEST_CASE("option replies have the bytes of the specification") {
         blankless("0003e889045565a9 00000003 00000002 0000000b 00000004 6469736b 626967"));
 
   out.clear();
-  proto::append_allocation_context(out, Option::set_meta_context, 1);
+  proto::append_meta_context(out, Option::set_meta_context, 1, "base:allocation");
   CHECK(to_hex(out) == blankless("0003e889045565a9 0000000a 00000004 00000013 00000001"
                                  "626173653a616c6c6f636174696f6e"));
 }

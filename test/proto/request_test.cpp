@@ -90,24 +90,37 @@ TEST_CASE("the header size follows the style") {
   CHECK(proto::request_size(HeaderStyle::extended) == 32);
 }
 
+namespace {
+
+proto::ContextIds ids_of(std::initializer_list<std::uint32_t> ids) {
+  auto set = proto::ContextIds();
+  for (const auto id : ids) set.add(id);
+  return set;
+}
+
+const auto allocation_alone = ids_of({1});
+
+}  // namespace
+
 TEST_CASE("a block status payload is an effect length and the ids of known contexts") {
   const auto both = from_hex("0000001000000200 00000001");
-  const auto selected = proto::parse_block_status_payload(both);
+  const auto selected = proto::parse_block_status_payload(both, allocation_alone);
   REQUIRE(selected);
   CHECK(selected->effect_length == 0x1000000200);
-  CHECK(selected->allocation_selected);
+  CHECK(selected->contexts == allocation_alone);
 
-  const auto none = proto::parse_block_status_payload(std::span(both).first(8));
+  const auto none = proto::parse_block_status_payload(std::span(both).first(8), allocation_alone);
   REQUIRE(none);
   CHECK(none->effect_length == 0x1000000200);
-  CHECK_FALSE(none->allocation_selected);
+  CHECK(none->contexts.empty());
 }
 
 TEST_CASE("a block status payload is refused at every length but the right ones") {
   const Bytes payload = from_hex("0000000000000200 00000001");
   for (std::size_t length = 0; length <= payload.size(); ++length) {
     CAPTURE(length);
-    const auto parsed = proto::parse_block_status_payload(std::span(payload).first(length));
+    const auto parsed =
+        proto::parse_block_status_payload(std::span(payload).first(length), allocation_alone);
     CHECK(parsed.has_value() == (length == 8 || length == 12));
   }
 }
@@ -116,7 +129,30 @@ TEST_CASE("a block status payload with an unknown or repeated context id is refu
   for (const auto* ids : {"00000000", "00000002", "01000000", "0000000100000001",
                           "0000000100000002", "0000000200000001"}) {
     CAPTURE(ids);
-    CHECK_FALSE(proto::parse_block_status_payload(Builder().u64(512).bytes(from_hex(ids)).get()));
+    CHECK_FALSE(proto::parse_block_status_payload(Builder().u64(512).bytes(from_hex(ids)).get(),
+                                                  allocation_alone));
   }
-  CHECK_FALSE(proto::parse_block_status_payload(Bytes(1U << 20)));
+  CHECK_FALSE(proto::parse_block_status_payload(Bytes(1U << 20), allocation_alone));
+}
+
+TEST_CASE("a block status payload may ask for some of several selected contexts") {
+  const auto selected = ids_of({1, 7, 9});
+  const auto payload = Builder().u64(512).u32(9).u32(1).get();
+  const auto parsed = proto::parse_block_status_payload(payload, selected);
+  REQUIRE(parsed);
+  CHECK(parsed->contexts == ids_of({9, 1}));
+  CHECK_FALSE(proto::parse_block_status_payload(payload, ids_of({1, 7})));
+}
+
+TEST_CASE("a set of context ids has each once, and as many as it has room for") {
+  auto set = proto::ContextIds();
+  CHECK(set.empty());
+  for (auto id = 1U; id <= proto::meta_contexts_max; ++id) {
+    CHECK(set.add(id));
+    CHECK_FALSE(set.add(id));
+    CHECK(set.contains(id));
+    CHECK(set.size() == id);
+  }
+  CHECK_FALSE(set.add(100));
+  CHECK_FALSE(set.contains(100));
 }
