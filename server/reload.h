@@ -6,24 +6,17 @@
 #include <boost/asio/signal_set.hpp>
 #include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "engine/blocking_pool.h"
 #include "server/base/asio.h"
 #include "server/config/config.h"
 #include "server/live/live_exports.h"
+#include "server/live/reloaded.h"
 #include "server/net/listeners.h"
 #include "server/net/tls_credentials.h"
 #include "server/watch/notify.h"
 
 namespace server {
-
-// The result of a reload.
-struct Reloaded {
-  ChangedNames exports;
-  std::vector<std::string> need_restart;  // keys whose new values are not in use
-};
 
 class Reload {
  public:

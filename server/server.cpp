@@ -63,9 +63,19 @@ Server::Server(Config config, std::function<Config()> reread)
 }
 
 void Server::open_control_socket() {
-  control_ = std::make_unique<ControlSocket>(
-      io_context_, open_private_socket(config_.control_socket),
-      [this](std::string line) { return answer_control_request(*this, std::move(line)); });
+  control_ =
+      std::make_unique<ControlSocket>(io_context_, open_private_socket(config_.control_socket),
+                                      [targets = control_targets()](std::string line) {
+                                        return answer_control_request(targets, std::move(line));
+                                      });
+}
+
+ControlTargets Server::control_targets() {
+  return {.exports = exports_,
+          .tls = config_.tls,
+          .reload = [this](Departure departure) { return reload_.run(departure); },
+          .status = [this](std::chrono::milliseconds deadline) { return status(deadline); },
+          .stop = [this] { asio::post(io_context_, [this] { stop("drain"); }); }};
 }
 
 Server::~Server() = default;

@@ -15,6 +15,7 @@
 #include "server/config/bounds.h"
 #include "server/config/config.h"
 #include "server/control/control_socket.h"
+#include "server/control/control_targets.h"
 #include "server/live/live_exports.h"
 #include "server/net/listeners.h"
 #include "server/process/wake_latency.h"
@@ -41,21 +42,16 @@ class Server {
   // The status of this moment; on the calling thread of run(). Workers that do not answer within
   // `deadline` are said not to.
   Awaitable<ServerStatus> status(std::chrono::milliseconds deadline);
-  // As Reload::run(); on the accepting thread.
-  Awaitable<Reloaded> reload(Departure departure) { return reload_.run(departure); }
 
-  // Ends it as SIGTERM does. These four: on the accepting thread.
+  // Ends it as SIGTERM does; on the accepting thread.
   void stop(const char* reason);
-  // The one in use now, which the rules of exports refer to.
-  const TlsConfig& tls_config() const noexcept { return config_.tls; }
-  LiveExports& exports() noexcept { return exports_; }
-  asio::io_context& io_context() noexcept { return io_context_; }
 
  private:
   void make_workers();
   void serve(engine::FileDescriptor socket, ClientIdentity client);
   void catch_signals();
   void open_control_socket();
+  ControlTargets control_targets();
   void serve_http();
   void stop_if_idle();
   std::uint64_t count_turns() const noexcept;

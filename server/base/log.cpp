@@ -7,7 +7,6 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdlib>
 #include <memory>
@@ -15,7 +14,6 @@
 
 #include "engine/mutex.h"
 #include "proto/text.h"
-#include "server/base/log_names.h"
 #include "server/base/text.h"
 
 namespace server::log {
@@ -133,10 +131,6 @@ void start_in_background(const std::string& level) {
 }
 
 void set_level(const std::string& level) { spdlog::set_level(spdlog::level::from_str(level)); }
-
-bool is_level(std::string_view level) { return std::ranges::count(levels(), level) > 0; }
-
-bool is_format(std::string_view format) { return std::ranges::count(formats(), format) > 0; }
 
 void write(Level level, const Fields& fields, std::string_view message) {
   spdlog::log(

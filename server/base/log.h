@@ -25,9 +25,6 @@ void set_level(const std::string& level);
 // As start(), and to the system's log as well, for a process that lets go of standard error.
 void start_in_background(const std::string& level);
 
-bool is_level(std::string_view level);
-bool is_format(std::string_view format);
-
 // A request, and where its time went.
 struct RequestFields {
   std::string_view command;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/value_from.hpp>
 #include <exception>
@@ -11,15 +10,18 @@
 
 #include "server/base/log.h"
 #include "server/base/log_names.h"
+#include "server/base/text.h"
 #include "server/config/validate.h"
-#include "server/control/control_command.h"
+#include "server/control/control_exports.h"
+#include "server/control/control_status.h"
+#include "server/control/control_targets.h"
 #include "server/control/export_request.h"
-#include "server/server.h"
 
 namespace server {
 namespace {
 
 namespace json = boost::json;
+using Kind = ControlArgument::Kind;
 
 json::array to_json(const std::vector<std::string>& names) {
   auto array = json::array{};
@@ -27,23 +29,16 @@ json::array to_json(const std::vector<std::string>& names) {
   return array;
 }
 
-std::string joined(const std::vector<std::string>& names) {
-  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
-}
-
-Departure take_departure(ControlRequest& request, Departure otherwise) {
+Departure take_departure(const ControlRequest& request, Departure otherwise) {
   const auto departure = request.take_text("departure");
   if (!departure) return otherwise;
   if (*departure == "keep") return Departure::keep;
-  if (*departure == "drain") return Departure::drain;
-  if (*departure == "now") return Departure::now;
-  throw ControlError(fmt::format("\"{}\" is not one of keep, drain, now", *departure));
+  return *departure == "drain" ? Departure::drain : Departure::now;
 }
 
-Awaitable<json::object> reload(Server& server, ControlRequest request) {
+Awaitable<json::object> reload(const ControlTargets& targets, ControlRequest request) {
   const auto departure = take_departure(request, Departure::keep);
-  request.finish();
-  const auto reloaded = co_await server.reload(departure);
+  const auto reloaded = co_await targets.reload(departure);
   const auto& names = reloaded.exports;
   auto text = fmt::format("exports added: {}; changed: {}; removed: {}", joined(names.added),
                           joined(names.changed), joined(names.removed));
@@ -57,98 +52,166 @@ Awaitable<json::object> reload(Server& server, ControlRequest request) {
   co_return result;
 }
 
-Awaitable<json::object> add(Server& server, ControlRequest request) {
+Awaitable<json::object> add(const ControlTargets& targets, ControlRequest request) {
   const auto config = take_export(request);
-  auto edit = LiveExports::Edit([config, &server](LiveExports::Configs configs) {
+  auto edit = LiveExports::Edit([config, &tls = targets.tls](LiveExports::Configs configs) {
     configs.push_back(config);
-    check_exports(configs, server.tls_config());
+    check_exports(configs, tls);
     return configs;
   });
-  co_await server.exports().change(std::move(edit), Departure::keep);
+  co_await targets.exports.change(std::move(edit), Departure::keep);
   log::info("export \"{}\" added: {}", config.name, config.path);
   co_return text_result(fmt::format("export \"{}\" is offered: {}", config.name, config.path));
 }
 
-Awaitable<json::object> remove(Server& server, ControlRequest request) {
+Awaitable<json::object> remove(const ControlTargets& targets, ControlRequest request) {
   const auto name = request.take_needed_text("export");
   const auto departure = take_departure(request, Departure::drain);
-  request.finish();
   auto edit = LiveExports::Edit([name](LiveExports::Configs configs) {
     if (std::erase_if(configs, [&](const auto& entry) { return entry.name == name; }) == 0)
       throw ControlError(fmt::format("there is no export \"{}\"", name));
     return configs;
   });
-  co_await server.exports().change(std::move(edit), departure);
+  co_await targets.exports.change(std::move(edit), departure);
   log::info("export \"{}\" removed", name);
   co_return text_result(fmt::format("export \"{}\" is no longer offered", name));
 }
 
-Awaitable<json::object> disconnect(Server& server, ControlRequest request) {
+Awaitable<json::object> disconnect(const ControlTargets& targets, ControlRequest request) {
   const auto id = request.take_number("connection");
   const auto name = request.take_text("export");
-  request.finish();
-  if (id.has_value() == name.has_value())
-    throw ControlError("say which: the number of a connection, or an export");
-  const auto count = co_await server.exports().end_connections(id, name, Departure::now);
+  const auto count = co_await targets.exports.end_connections(id, name, Departure::now);
   if (count == 0 && id) throw ControlError(fmt::format("there is no connection {}", *id));
   auto result = text_result(fmt::format("{} disconnected", count));
   result["count"] = count;
   co_return result;
 }
 
-Awaitable<json::object> drain(Server& server, ControlRequest request) {
+Awaitable<json::object> drain(const ControlTargets& targets, ControlRequest request) {
   const auto name = request.take_text("export");
-  request.finish();
   if (!name) {
-    // After the reply has been sent.
-    asio::post(server.io_context(), [&server] { server.stop("drain"); });
+    targets.stop();
     co_return text_result("finishing what is in flight, then ending");
   }
-  const auto count =
-      co_await server.exports().end_connections(std::nullopt, name, Departure::drain);
+  const auto count = co_await targets.exports.end_connections(std::nullopt, name, Departure::drain);
   auto result = text_result(
       fmt::format("{} connection{} told to finish", count, count == 1 ? " was" : "s were"));
   result["count"] = count;
   co_return result;
 }
 
-Awaitable<json::object> log_level(Server&, ControlRequest request) {
+Awaitable<json::object> log_level(const ControlTargets&, ControlRequest request) {
   const auto level = request.take_needed_text("level");
-  request.finish();
-  if (!log::is_level(level))
-    throw ControlError(
-        fmt::format("\"{}\" is not one of {}", level, fmt::join(log::levels(), ", ")));
   log::set_level(level);
   co_return text_result(fmt::format("the log level is {}", level));
 }
 
-constexpr auto commands = std::array{
-    ControlCommand{"reload", reload}, ControlCommand{"add", add},
-    ControlCommand{"remove", remove}, ControlCommand{"disconnect", disconnect},
-    ControlCommand{"drain", drain},   ControlCommand{"log-level", log_level},
-};
+// `--drain` and `--now`, of which at most one is given.
+std::vector<ControlArgument> departures(const std::string& drain) {
+  const auto choices = std::vector<std::string>{"keep", "drain", "now"};
+  return {{.name = "departure",
+           .flag = "--drain",
+           .help = drain,
+           .choices = choices,
+           .chosen = "drain"},
+          {.name = "departure",
+           .flag = "--now",
+           .help = "Disconnect their clients at once",
+           .choices = choices,
+           .chosen = "now"}};
+}
 
-Awaitable<json::object> perform(Server& server, std::string line) {
+ControlCommand reload_command() {
+  return {.name = "reload",
+          .help = "Read the configuration again",
+          .arguments = departures("Let clients of changed and removed exports finish, then go"),
+          .perform = reload};
+}
+
+ControlCommand add_command() {
+  return {.name = "add",
+          .help = "Offer another file",
+          .arguments = export_request_arguments(),
+          .perform = add};
+}
+
+ControlCommand remove_command() {
+  auto arguments = departures("Let its clients finish what they have sent, then go (default)");
+  arguments.insert(arguments.begin(), export_argument());
+  return {.name = "remove",
+          .help = "Offer an export no longer",
+          .arguments = std::move(arguments),
+          .perform = remove};
+}
+
+ControlCommand disconnect_command() {
+  return {
+      .name = "disconnect",
+      .help = "End connections at once",
+      .arguments = {{.name = "connection",
+                     .flag = "CONNECTION",
+                     .kind = Kind::number,
+                     .help = "Its number, as `connections` shows it"},
+                    {.name = "export", .flag = "--export", .help = "All connections of an export"}},
+      .one_argument = true,
+      .perform = disconnect};
+}
+
+ControlCommand drain_command() {
+  return {.name = "drain",
+          .help = "Let clients finish what they have sent, then end the server",
+          .arguments = {{.name = "export",
+                         .flag = "EXPORT",
+                         .help = "End only the connections of this export"}},
+          .perform = drain};
+}
+
+ControlCommand log_level_command() {
+  return {.name = "log-level",
+          .help = "Log more or less",
+          .arguments = {{.name = "level",
+                         .flag = "LEVEL",
+                         .needed = true,
+                         .choices = {log::levels().begin(), log::levels().end()}}},
+          .perform = log_level};
+}
+
+std::vector<ControlCommand> make_table() {
+  auto table = status_commands();
+  for (const auto& row : {reload_command(), add_command(), remove_command()}) table.push_back(row);
+  for (const auto& row : export_commands()) table.push_back(row);
+  for (const auto& row : {disconnect_command(), drain_command(), log_level_command()})
+    table.push_back(row);
+  return table;
+}
+
+Awaitable<json::object> perform(const ControlTargets& targets, std::string line) {
   auto request = ControlRequest(line);
-  for (const auto known :
-       {std::span<const ControlCommand>(commands), export_commands(), status_commands()}) {
-    const auto command = std::ranges::find(known, request.command(), &ControlCommand::name);
-    if (command == known.end()) continue;
-    auto performing = command->perform(server, std::move(request));
-    auto result = co_await std::move(performing);
-    co_return result;
+  const auto& table = control_commands();
+  const auto command = std::ranges::find(table, request.command(), &ControlCommand::name);
+  if (command == table.end()) {
+    auto names = std::vector<std::string>{};
+    for (const auto& row : table) names.push_back(row.name);
+    throw ControlError(
+        fmt::format("\"{}\" is not a command; there are {}", request.command(), joined(names)));
   }
-  throw ControlError(fmt::format("\"{}\" is not a command", request.command()));
+  request.check(command->arguments, command->one_argument);
+  auto performing = command->perform(targets, std::move(request));
+  auto result = co_await std::move(performing);
+  co_return result;
 }
 
 }  // namespace
 
-boost::json::object text_result(const std::string& text) { return {{"text", text}}; }
+const std::vector<ControlCommand>& control_commands() {
+  static const auto table = make_table();
+  return table;
+}
 
-Awaitable<std::string> answer_control_request(Server& server, std::string line) {
+Awaitable<std::string> answer_control_request(const ControlTargets& targets, std::string line) {
   auto reply = std::string{};
   try {
-    auto performing = perform(server, std::move(line));
+    auto performing = perform(targets, std::move(line));
     auto result = co_await std::move(performing);
     reply = encode_control_result(std::move(result));
   } catch (const std::exception& failure) {

@@ -1,33 +1,33 @@
-// The commands that change an export while its clients stay attached.
+#include "server/control/control_exports.h"
+
 #include <fmt/format.h>
 
-#include <array>
+#include <chrono>
 #include <memory>
 #include <utility>
 
 #include "server/base/log.h"
-#include "server/control/control_command.h"
+#include "server/control/control_targets.h"
 #include "server/live/direct_io_change.h"
 #include "server/live/file_swap.h"
 #include "server/live/resize.h"
-#include "server/server.h"
 
 namespace server {
 namespace {
 
 namespace json = boost::json;
+using Kind = ControlArgument::Kind;
 
 // A forgotten pause must not hold clients up for ever.
 constexpr std::uint64_t pause_default_seconds = 60;
 constexpr std::uint64_t pause_max_seconds = 3600;
 
-Awaitable<json::object> resize(Server& server, ControlRequest request) {
+Awaitable<json::object> resize(const ControlTargets& targets, ControlRequest request) {
   const auto name = request.take_needed_text("export");
   const auto size = request.take_number("size");
   const auto force = request.take_flag("force");
-  request.finish();
   const auto change = std::make_shared<Resize>(size, force);
-  const auto target = co_await server.exports().change_device(name, change);
+  const auto target = co_await targets.exports.change_device(name, change);
   const auto now = target->device()->size();
   auto result = text_result(
       fmt::format("export \"{}\" has {} bytes, for clients that attach from now on", name, now));
@@ -35,43 +35,35 @@ Awaitable<json::object> resize(Server& server, ControlRequest request) {
   co_return result;
 }
 
-Awaitable<json::object> direct_io(Server& server, ControlRequest request) {
+Awaitable<json::object> direct_io(const ControlTargets& targets, ControlRequest request) {
   const auto name = request.take_needed_text("export");
   const auto mode = request.take_needed_text("mode");
-  request.finish();
-  if (mode != "on" && mode != "off")
-    throw ControlError(fmt::format("\"{}\" is not one of on, off", mode));
   const auto change = std::make_shared<DirectIoChange>(mode == "on");
-  co_await server.exports().change_device(name, change);
+  co_await targets.exports.change_device(name, change);
   co_return text_result(
       fmt::format("export \"{}\": {} I/O", name, mode == "on" ? "direct" : "buffered"));
 }
 
-Awaitable<json::object> swap(Server& server, ControlRequest request) {
+Awaitable<json::object> swap(const ControlTargets& targets, ControlRequest request) {
   const auto name = request.take_needed_text("export");
   const auto path = request.take_needed_text("path");
-  request.finish();
   const auto change = std::make_shared<FileSwap>(path);
-  co_await server.exports().change_device(name, change);
+  co_await targets.exports.change_device(name, change);
   co_return text_result(fmt::format("export \"{}\": {}", name, path));
 }
 
-Awaitable<json::object> pause(Server& server, ControlRequest request) {
+Awaitable<json::object> pause(const ControlTargets& targets, ControlRequest request) {
   const auto name = request.take_needed_text("export");
   const auto seconds = request.take_number("seconds").value_or(pause_default_seconds);
-  request.finish();
-  if (seconds == 0 || seconds > pause_max_seconds)
-    throw ControlError(fmt::format("a pause lasts from 1 to {} seconds", pause_max_seconds));
-  co_await server.exports().pause(name, std::chrono::seconds(seconds));
+  co_await targets.exports.pause(name, std::chrono::seconds(seconds));
   co_return text_result(fmt::format(
       "export \"{}\" is paused, for {} s at most; all that was acknowledged is on the disk", name,
       seconds));
 }
 
-Awaitable<json::object> resume(Server& server, ControlRequest request) {
+Awaitable<json::object> resume(const ControlTargets& targets, ControlRequest request) {
   const auto name = request.take_needed_text("export");
-  request.finish();
-  co_await server.exports().resume(name);
+  co_await targets.exports.resume(name);
   co_return text_result(fmt::format("export \"{}\" is resumed", name));
 }
 
@@ -84,8 +76,8 @@ std::string describe(const RateLimits& limits) {
   return fmt::format("{}, burst_seconds = {}", fmt::join(texts, ", "), limits.burst_seconds);
 }
 
-// What is not named stays as it is; 0 takes a limit away.
-void change(ControlRequest& request, RateLimits& limits) {
+// A rate that is not named stays as it is; 0 takes its limit away.
+void change(const ControlRequest& request, RateLimits& limits) {
   for (const auto& rate : rates)
     limits.*rate.value = request.take_number(rate.name).value_or(limits.*rate.value);
   limits.burst_seconds = request.take_real("burst_seconds").value_or(limits.burst_seconds);
@@ -93,29 +85,97 @@ void change(ControlRequest& request, RateLimits& limits) {
     throw ControlError(fmt::format("burst_seconds is a number from 0 to {}", burst_seconds_max));
 }
 
-Awaitable<json::object> limit(Server& server, ControlRequest request) {
+Awaitable<json::object> limit(const ControlTargets& targets, ControlRequest request) {
   const auto name = request.take_needed_text("export");
   const auto per_client = request.take_flag("per_client");
-  const auto target = server.exports().find(name);
+  const auto target = targets.exports.find(name);
   auto all = target->limiter().all();
   auto each_client = target->limiter().each_client();
   change(request, per_client ? each_client : all);
-  request.finish();
-  co_await server.exports().limit(name, all, each_client);
+  co_await targets.exports.limit(name, all, each_client);
   const auto text = fmt::format("export \"{}\": limits: {}; of each client: {}", name,
                                 describe(all), describe(each_client));
   log::info("{}", text);
   co_return text_result(text);
 }
 
-constexpr auto commands = std::array{
-    ControlCommand{"resize", resize}, ControlCommand{"direct-io", direct_io},
-    ControlCommand{"swap", swap},     ControlCommand{"pause", pause},
-    ControlCommand{"resume", resume}, ControlCommand{"limit", limit},
-};
+ControlCommand resize_command() {
+  return {.name = "resize",
+          .help = "Give an export another size, for clients that attach from now on",
+          .arguments = {export_argument(),
+                        {.name = "size",
+                         .flag = "SIZE",
+                         .kind = Kind::size,
+                         .help = "In bytes (K, M, G, T); a file is made longer for it. Default: "
+                                 "all of the file"},
+                        {.name = "force",
+                         .flag = "--force",
+                         .kind = Kind::flag,
+                         .help = "Even if smaller; its clients are disconnected"}},
+          .perform = resize};
+}
+
+ControlCommand direct_io_command() {
+  return {.name = "direct-io",
+          .help = "Serve past the page cache, or through it",
+          .arguments = {export_argument(),
+                        {.name = "mode", .flag = "MODE", .needed = true, .choices = {"on", "off"}}},
+          .perform = direct_io};
+}
+
+ControlCommand swap_command() {
+  return {.name = "swap",
+          .help = "Put another file of the same size under a read-only export",
+          .arguments = {export_argument(),
+                        {.name = "path", .flag = "FILE", .kind = Kind::path, .needed = true}},
+          .perform = swap};
+}
+
+ControlCommand pause_command() {
+  return {.name = "pause",
+          .help = "Sync, and begin no request until resume: for a consistent snapshot",
+          .arguments = {export_argument(),
+                        {.name = "seconds",
+                         .flag = "--for",
+                         .kind = Kind::number,
+                         .help = "Resume by itself after so many seconds; default: 60",
+                         .number_min = 1,
+                         .number_max = pause_max_seconds}},
+          .perform = pause};
+}
+
+ControlCommand limit_command() {
+  auto command =
+      ControlCommand{.name = "limit",
+                     .help = "Limit an export's rates; what is not named stays, 0 ends a limit",
+                     .arguments = {export_argument(),
+                                   {.name = "per_client",
+                                    .flag = "--per-client",
+                                    .kind = Kind::flag,
+                                    .help = "Of each client address, not of all together"}},
+                     .perform = limit};
+  for (const auto& rate : rates)
+    command.arguments.push_back(
+        {.name = rate.name, .flag = rate.flag, .kind = Kind::size, .help = rate.what});
+  command.arguments.push_back({.name = "burst_seconds",
+                               .flag = "--burst-seconds",
+                               .kind = Kind::real,
+                               .help = "How much of it may be used at once; default: 0.1"});
+  return command;
+}
 
 }  // namespace
 
-std::span<const ControlCommand> export_commands() { return commands; }
+std::vector<ControlCommand> export_commands() {
+  return {resize_command(),
+          direct_io_command(),
+          swap_command(),
+          pause_command(),
+          {.name = "resume",
+           .help = "End a pause",
+           .arguments = {export_argument()},
+           .perform = resume},
+          limit_command()};
+}
 
 }  // namespace server

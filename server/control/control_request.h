@@ -6,10 +6,12 @@
 #include <boost/json/object.hpp>
 #include <cstdint>
 #include <optional>
-#include <set>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include "server/control/control_argument.h"
 
 namespace server {
 
@@ -18,27 +20,30 @@ class ControlError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// The arguments are taken one by one; what nobody has taken is refused. Throws ControlError.
+// All of its functions throw ControlError.
 class ControlRequest {
  public:
   explicit ControlRequest(std::string_view line);
 
   const std::string& command() const noexcept { return command_; }
 
+  // Refuses arguments that the command does not have, values that they cannot have, and a request
+  // without those that it needs. `exactly_one`: of them all.
+  void check(std::span<const ControlArgument> known, bool exactly_one = false) const;
+
   // nullptr: it is not there.
-  const boost::json::value* take(std::string_view name);
-  std::optional<std::string> take_text(std::string_view name);
-  std::string take_needed_text(std::string_view name);
-  std::optional<std::uint64_t> take_number(std::string_view name);
-  std::optional<double> take_real(std::string_view name);
-  bool take_flag(std::string_view name);
-  // After all that the command knows has been taken.
-  void finish() const;
+  const boost::json::value* take(std::string_view name) const;
+  std::optional<std::string> take_text(std::string_view name) const;
+  std::string take_needed_text(std::string_view name) const;
+  std::optional<std::uint64_t> take_number(std::string_view name) const;
+  std::optional<double> take_real(std::string_view name) const;
+  bool take_flag(std::string_view name) const;
 
  private:
-  boost::json::object arguments_;
+  void check_value(const ControlArgument& argument) const;
+
+  boost::json::object arguments_;  // without the command
   std::string command_;
-  std::set<std::string, std::less<>> taken_;
 };
 
 std::string encode_control_result(boost::json::object result);

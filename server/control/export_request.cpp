@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
 #include <set>
@@ -42,7 +43,7 @@ void assign(const ExportKey& key, ExportConfig& config, const json::value& value
 }
 
 // The keys of a table within an export.
-void take_table(ControlRequest& request, const std::string& table, ExportConfig& config) {
+void take_table(const ControlRequest& request, const std::string& table, ExportConfig& config) {
   const auto* const value = request.take(table);
   if (value == nullptr) return;
   if (!value->is_object()) throw ControlError(fmt::format("\"{}\": expected an object", table));
@@ -61,7 +62,24 @@ void take_table(ControlRequest& request, const std::string& table, ExportConfig&
 
 }  // namespace
 
-ExportConfig take_export(ControlRequest& request) {
+std::vector<ControlArgument> export_request_arguments() {
+  auto arguments = std::vector<ControlArgument>{
+      {.name = "path",
+       .flag = "FILE",
+       .kind = ControlArgument::Kind::named_file,
+       .help = "[NAME=]FILE",
+       .needed = true},
+      {.name = "export", .needed = true},
+  };
+  for (const auto& key : export_keys()) {
+    const auto name = key.table.empty() ? argument_of(key) : key.table;
+    if (std::ranges::find(arguments, name, &ControlArgument::name) == arguments.end())
+      arguments.push_back({.name = name, .kind = ControlArgument::Kind::export_key});
+  }
+  return arguments;
+}
+
+ExportConfig take_export(const ControlRequest& request) {
   auto config = ExportConfig{};
   config.name = request.take_needed_text("export");
   config.path = request.take_needed_text("path");
@@ -73,7 +91,6 @@ ExportConfig take_export(ControlRequest& request) {
       assign(key, config, *value);
     }
   }
-  request.finish();
   return config;
 }
 

@@ -27,7 +27,7 @@ json::object result_of(const std::string& answer) {
 
 int run_ctl(const Ctl& ctl) {
   auto client = CtlClient(ctl.socket);
-  if (ctl.top) return run_top(ctl, [&] { return result_of(client.ask(ctl.request)); });
+  if (ctl.command == "top") return run_top(ctl, [&] { return result_of(client.ask(ctl.request)); });
   const auto result = result_of(client.ask(ctl.request));
   if (ctl.json) {
     std::cout << result << '\n';

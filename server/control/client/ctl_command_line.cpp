@@ -1,208 +1,144 @@
 #include "server/control/client/ctl_command_line.h"
 
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <optional>
 #include <utility>
 
-#include "server/base/log_names.h"
 #include "server/config/export_argument.h"
 #include "server/config/key_flags.h"
 #include "server/config/parse_size.h"
 #include "server/control/client/export_arguments.h"
-#include "server/policy/rate_limiter.h"
+#include "server/control/control_commands.h"
 
 namespace server {
 namespace {
 
 namespace json = boost::json;
+using Kind = ControlArgument::Kind;
 
-// What the subcommands' flags are parsed into; lives as long as the App that refers to it.
-struct Flags : Ctl {
-  KeyFlags<ExportConfig> export_keys = KeyFlags(server::export_keys());
+// The request under construction. The callbacks of the App's options share it.
+struct Asked : Ctl {
   json::object arguments;
-  std::string name;
-  std::string file;
-  std::string mode;
-  std::optional<std::string> size;
-  std::optional<std::uint64_t> number;
-  std::optional<double> burst_seconds;
-  std::map<std::string, std::string> rates;
-  bool per_client = false;
-  bool force = false;
-  bool drain = false;
-  bool now = false;
+  std::optional<ExportArgument> file;  // of a command that takes a named file
+  KeyFlags<ExportConfig> export_flags = KeyFlags(export_keys());
 };
+using SharedAsked = std::shared_ptr<Asked>;
 
-// A subcommand whose arguments `fill` takes over after parsing.
-CLI::App* add_command(
-    CLI::App& app, const std::shared_ptr<Flags>& flags, const char* name, const char* what,
-    std::function<void(Flags&)> fill = [](Flags&) {}) {
-  auto* const command = app.add_subcommand(name, what)->fallthrough();
-  command->callback([name, fill = std::move(fill), weak = std::weak_ptr(flags)] {
-    const auto filled = weak.lock();
-    filled->command = name;
-    filled->arguments["command"] = name;
-    fill(*filled);
-    filled->request = json::serialize(filled->arguments) + '\n';
+std::string absolute(const std::string& path) {
+  // The server may have another working directory.
+  return std::filesystem::absolute(path).string();
+}
+
+void take_named_file(Asked& asked, const std::string& text) {
+  asked.file = parse_export_argument(text);
+  asked.file->path = absolute(asked.file->path);
+}
+
+json::value value_of(const ControlArgument& argument, const std::string& text) {
+  if (argument.kind == Kind::size) return parse_size(text);
+  return json::value(argument.kind == Kind::path ? absolute(text) : text);
+}
+
+CLI::Option* add_number(CLI::App& command, const SharedAsked& asked,
+                        const ControlArgument& argument) {
+  auto* const option = command.add_option_function<std::uint64_t>(
+      argument.flag,
+      [asked, name = argument.name](const std::uint64_t& number) {
+        asked->arguments[name] = number;
+      },
+      argument.help);
+  if (argument.number_max != UINT64_MAX)
+    option->check(CLI::Range(argument.number_min, argument.number_max));
+  return option;
+}
+
+CLI::Option* add_text(CLI::App& command, const SharedAsked& asked,
+                      const ControlArgument& argument) {
+  auto* const option = command.add_option_function<std::string>(
+      argument.flag,
+      [asked, argument](const std::string& text) {
+        if (argument.kind == Kind::named_file) return take_named_file(*asked, text);
+        asked->arguments[argument.name] = value_of(argument, text);
+      },
+      argument.help);
+  if (!argument.choices.empty()) option->check(CLI::IsMember(argument.choices));
+  return option;
+}
+
+CLI::Option* add_argument(CLI::App& command, const SharedAsked& asked,
+                          const ControlArgument& argument) {
+  const auto& name = argument.name;
+  if (!argument.chosen.empty())
+    return command.add_flag_callback(
+        argument.flag, [asked, name, chosen = argument.chosen] { asked->arguments[name] = chosen; },
+        argument.help);
+  switch (argument.kind) {
+    case Kind::flag:
+      return command.add_flag_callback(
+          argument.flag, [asked, name] { asked->arguments[name] = true; }, argument.help);
+    case Kind::real:
+      return command.add_option_function<double>(
+          argument.flag, [asked, name](const double& number) { asked->arguments[name] = number; },
+          argument.help);
+    case Kind::number:
+      return add_number(command, asked, argument);
+    default:
+      return add_text(command, asked, argument);
+  }
+}
+
+void add_arguments(CLI::App& command, const SharedAsked& asked, const ControlCommand& row) {
+  auto* const target = row.one_argument ? command.add_option_group("which") : &command;
+  auto of_one_name = std::map<std::string, CLI::Option*>{};
+  for (const auto& argument : row.arguments) {
+    if (argument.flag.empty()) continue;
+    auto* const option = add_argument(*target, asked, argument);
+    if (argument.needed) option->required();
+    if (argument.kind == Kind::named_file) asked->export_flags.add_to(command);
+    const auto [other, first] = of_one_name.emplace(argument.name, option);
+    if (!first) option->excludes(other->second);
+  }
+  if (row.one_argument) target->require_option(1);
+}
+
+CLI::App* add_command(CLI::App& app, const SharedAsked& asked, const std::string& name,
+                      const std::string& help, const std::string& requested) {
+  auto* const command = app.add_subcommand(name, help)->fallthrough();
+  command->callback([asked, name, requested] {
+    asked->command = name;
+    asked->arguments["command"] = requested;
+    if (asked->file) put_export(asked->arguments, *asked->file, asked->export_flags);
+    asked->request = json::serialize(asked->arguments) + '\n';
   });
   return command;
 }
 
-void add_departure(CLI::App& command, Flags& flags, const char* drain) {
-  auto* const gently = command.add_flag("--drain", flags.drain, drain);
-  command.add_flag("--now", flags.now, "Disconnect their clients at once")->excludes(gently);
-}
-
-void fill_departure(Flags& flags) {
-  if (flags.drain) flags.arguments["departure"] = "drain";
-  if (flags.now) flags.arguments["departure"] = "now";
-}
-
-void fill_export(Flags& flags) {
-  auto argument = parse_export_argument(flags.file);
-  // The server may have another working directory.
-  argument.path = std::filesystem::absolute(argument.path).string();
-  put_export(flags.arguments, argument, flags.export_keys);
-}
-
-void add_exports(CLI::App& app, const std::shared_ptr<Flags>& flags) {
-  auto* const reload =
-      add_command(app, flags, "reload", "Read the configuration again", fill_departure);
-  add_departure(*reload, *flags, "Let clients of changed and removed exports finish, then go");
-  auto* const add = add_command(app, flags, "add", "Offer another file", fill_export);
-  add->add_option("FILE", flags->file, "[NAME=]FILE")->required();
-  flags->export_keys.add_to(*add);
-  auto* const remove =
-      add_command(app, flags, "remove", "Offer an export no longer", [](Flags& filled) {
-        filled.arguments["export"] = filled.name;
-        fill_departure(filled);
-      });
-  remove->add_option("EXPORT", flags->name)->required();
-  add_departure(*remove, *flags, "Let its clients finish what they have sent, then go (default)");
-}
-
-void add_clients(CLI::App& app, const std::shared_ptr<Flags>& flags) {
-  auto* const disconnect =
-      add_command(app, flags, "disconnect", "End connections at once", [](Flags& filled) {
-        if (filled.number) filled.arguments["connection"] = *filled.number;
-        if (!filled.name.empty()) filled.arguments["export"] = filled.name;
-      });
-  auto* const which = disconnect->add_option_group("which");
-  which->add_option("CONNECTION", flags->number, "Its number, as `connections` shows it");
-  which->add_option("--export", flags->name, "All connections of an export");
-  which->require_option(1);
-  auto* const drain =
-      add_command(app, flags, "drain",
-                  "Let clients finish what they have sent, then end the server", [](Flags& filled) {
-                    if (!filled.name.empty()) filled.arguments["export"] = filled.name;
-                  });
-  drain->add_option("EXPORT", flags->name, "End only the connections of this export");
-  auto* const level = add_command(app, flags, "log-level", "Log more or less",
-                                  [](Flags& filled) { filled.arguments["level"] = filled.mode; });
-  level->add_option("LEVEL", flags->mode)
-      ->required()
-      ->check(CLI::IsMember(std::vector<std::string>(log::levels().begin(), log::levels().end())));
-}
-
-// A subcommand with the name of an export as its first argument.
-CLI::App* add_on_export(
-    CLI::App& app, const std::shared_ptr<Flags>& flags, const char* name, const char* what,
-    std::function<void(Flags&)> fill = [](Flags&) {}) {
-  auto* const command =
-      add_command(app, flags, name, what, [fill = std::move(fill)](Flags& filled) {
-        filled.arguments["export"] = filled.name;
-        fill(filled);
-      });
-  command->add_option("EXPORT", flags->name)->required();
-  return command;
-}
-
-void add_devices(CLI::App& app, const std::shared_ptr<Flags>& flags) {
-  auto* const resize = add_on_export(
-      app, flags, "resize", "Give an export another size, for clients that attach from now on",
-      [](Flags& filled) {
-        if (filled.size) filled.arguments["size"] = parse_size(*filled.size);
-        if (filled.force) filled.arguments["force"] = true;
-      });
-  resize->add_option(
-      "SIZE", flags->size,
-      "In bytes (K, M, G, T); a file is made longer for it. Default: all of the file");
-  resize->add_flag("--force", flags->force, "Even if smaller; its clients are disconnected");
-  auto* const direct_io =
-      add_on_export(app, flags, "direct-io", "Serve past the page cache, or through it",
-                    [](Flags& filled) { filled.arguments["mode"] = filled.mode; });
-  direct_io->add_option("MODE", flags->mode)->required()->check(CLI::IsMember({"on", "off"}));
-  auto* const swap = add_on_export(
-      app, flags, "swap", "Put another file of the same size under a read-only export",
-      [](Flags& filled) {
-        filled.arguments["path"] = std::filesystem::absolute(filled.file).string();
-      });
-  swap->add_option("FILE", flags->file)->required();
-  auto* const pause = add_on_export(
-      app, flags, "pause", "Sync, and begin no request until resume: for a consistent snapshot",
-      [](Flags& filled) {
-        if (filled.number) filled.arguments["seconds"] = *filled.number;
-      });
-  pause->add_option("--for", flags->number, "Resume by itself after so many seconds; default: 60")
-      ->check(CLI::Range(1, 3600));
-  add_on_export(app, flags, "resume", "End a pause");
-}
-
-void add_limit(CLI::App& app, const std::shared_ptr<Flags>& flags) {
-  auto* const limit = add_on_export(
-      app, flags, "limit", "Limit an export's rates; what is not named stays, 0 ends a limit",
-      [](Flags& filled) {
-        if (filled.per_client) filled.arguments["per_client"] = true;
-        for (const auto& [key, rate] : filled.rates) filled.arguments[key] = parse_size(rate);
-        if (filled.burst_seconds) filled.arguments["burst_seconds"] = *filled.burst_seconds;
-      });
-  limit->add_flag("--per-client", flags->per_client, "Of each client address, not of all together");
-  for (const auto& rate : rates)
-    limit->add_option_function<std::string>(
-        rate.flag,
-        [weak = std::weak_ptr(flags), name = rate.name](const std::string& text) {
-          weak.lock()->rates[name] = text;
-        },
-        rate.what);
-  limit->add_option("--burst-seconds", flags->burst_seconds,
-                    "How much of it may be used at once; default: 0.1");
-}
-
-void add_views(CLI::App& app, const std::shared_ptr<Flags>& flags) {
-  add_command(app, flags, "status", "What it serves, how, and to how many");
-  add_command(app, flags, "connections", "Its clients, and what they have done");
-  auto* const top = add_command(app, flags, "top", "Exports and clients by load, until Ctrl-C",
-                                [](Flags& filled) {
-                                  filled.top = true;
-                                  filled.arguments["command"] = "status";
-                                });
-  top->add_option("--interval", flags->interval_seconds, "Seconds between two looks")
+// The one command that the server does not know: it asks for the status again and again.
+void add_top(CLI::App& app, const SharedAsked& asked) {
+  auto* const top =
+      add_command(app, asked, "top", "Exports and clients by load, until Ctrl-C", "status");
+  top->add_option("--interval", asked->interval_seconds, "Seconds between two looks")
       ->check(CLI::Range(0.1, 30.0))
       ->capture_default_str();
-  top->add_option("--count", flags->frame_count, "End after so many looks");
+  top->add_option("--count", asked->frame_count, "End after so many looks");
 }
 
 }  // namespace
 
 std::shared_ptr<Ctl> add_ctl(CLI::App& app) {
-  const auto flags = std::make_shared<Flags>();
+  const auto asked = std::make_shared<Asked>();
   auto* const ctl = app.add_subcommand("ctl", "Look at a running server, and change it");
-  ctl->add_option("--socket", flags->socket, "Its control socket")->capture_default_str();
-  ctl->add_flag("--json", flags->json, "Print the result as one line of JSON");
+  ctl->add_option("--socket", asked->socket, "Its control socket")->capture_default_str();
+  ctl->add_flag("--json", asked->json, "Print the result as one line of JSON");
   ctl->require_subcommand(1);
-  add_views(*ctl, flags);
-  add_exports(*ctl, flags);
-  add_devices(*ctl, flags);
-  add_limit(*ctl, flags);
-  add_clients(*ctl, flags);
-  return flags;
+  for (const auto& row : control_commands())
+    add_arguments(*add_command(*ctl, asked, row.name, row.help, row.name), asked, row);
+  add_top(*ctl, asked);
+  return asked;
 }
 
 }  // namespace server

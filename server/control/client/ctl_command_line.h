@@ -16,7 +16,6 @@ inline constexpr auto default_control_socket = "/run/loopnbd/control.sock";
 struct Ctl {
   std::string socket = default_control_socket;
   bool json = false;
-  bool top = false;               // ask again and again, and show it
   double interval_seconds = 1;    // of top
   std::uint64_t frame_count = 0;  // of top; 0: until it is interrupted
   std::string command;

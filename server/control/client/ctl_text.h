@@ -1,4 +1,4 @@
-// What the control socket's answers look like for people.
+// The control socket's answers as text for people.
 #pragma once
 
 #include <boost/json/object.hpp>

@@ -8,8 +8,10 @@ using server::ControlRequest;
 namespace {
 
 server::ExportConfig take(const std::string& arguments) {
-  auto request = ControlRequest(R"({"command": "add", "export": "disk", "path": "/srv/disk.img")" +
-                                (arguments.empty() ? "" : ", " + arguments) + "}");
+  const auto request =
+      ControlRequest(R"({"command": "add", "export": "disk", "path": "/srv/disk.img")" +
+                     (arguments.empty() ? "" : ", " + arguments) + "}");
+  request.check(server::export_request_arguments());
   return take_export(request);
 }
 
@@ -66,6 +68,6 @@ TEST_CASE("a wrong argument of an export is refused by its name") {
     CAPTURE(arguments);
     CHECK_THROWS_WITH(take(arguments), Catch::Contains(complaint));
   }
-  auto request = ControlRequest(R"({"command": "add", "path": "/srv/disk.img"})");
-  CHECK_THROWS_WITH(take_export(request), "\"export\" is missing");
+  const auto request = ControlRequest(R"({"command": "add", "path": "/srv/disk.img"})");
+  CHECK_THROWS_WITH(request.check(server::export_request_arguments()), "\"export\" is missing");
 }
