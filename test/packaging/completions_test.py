@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import PACKAGING
 
-from support import images, server
+from support import documents, images, server
 
 FOLDER = PACKAGING / "completions"
 
@@ -25,6 +25,17 @@ CASES = [
     ("loopnbd serve --log-level tr", {"trace"}),
     ("loopnbd serve disk", {"disk.img"}),
     ("loopnbd check-config disk", {"disk.img"}),
+]
+
+
+# The control protocol's document has the table of commands (test/system/documents_test.py); `top`
+# is the client's own.
+CASES += [
+    ("loopnbd ctl ", {*documents.commands(), "top"}),
+    ("loopnbd ctl --", {"--socket", "--json", "--help"}),
+    ("loopnbd ctl limit --", {"--per-client", "--read-iops", "--burst-seconds"}),
+    ("loopnbd ctl remove --", {"--drain", "--now"}),
+    ("loopnbd ctl add --direct-io ", {"auto", "on", "off"}),
 ]
 
 
@@ -107,6 +118,8 @@ def read_until(terminal, pattern):
         ("loopnbd import", r"import-config"),
         ("loopnbd serve dis", r"disk\.img"),
         ("loopnbd serve --", r"--partition"),
+        ("loopnbd ctl log-l", r"loopnbd ctl log-level "),
+        ("loopnbd ctl limit --per", r"--per-client"),
     ],
 )
 def test_zsh_completes(folder, line, completed):

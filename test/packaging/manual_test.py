@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from conftest import PACKAGING
 
-from support import images, server
+from support import documents, images, server
 
 PAGES = PACKAGING / "man"
 
@@ -54,6 +54,14 @@ def test_the_manual_page_has_no_flag_that_is_not_there():
     known = {flag for _, text in all_help() for flag in re.findall(r"--[a-z0-9-]+", text)}
     page = rendered("loopnbd.1").split("SEE ALSO")[0]
     assert set(re.findall(r"--[a-z][a-z0-9-]+", page)) - known == set()
+
+
+def test_the_commands_of_ctl_are_those_of_the_control_protocol():
+    page = (PAGES / "loopnbd.1").read_text()
+    section = page.split(".Sh CHANGING A RUNNING SERVER")[1].split(".Sh ")[0]
+    commands = {*documents.commands(), "top"}
+    assert set(re.findall(r"^\.It Cm ([a-z-]+)", section, re.MULTILINE)) == commands
+    assert set(commands_of(server.run("ctl", "--help").stdout)) == commands
 
 
 def known_keys(tmp_path, *tables):

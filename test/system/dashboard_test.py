@@ -135,6 +135,24 @@ def test_every_metric_of_the_server_is_on_the_dashboard(serve, image):
     }
 
 
+def test_every_name_of_the_page_is_one_of_the_status(serve, image):
+    watched = watch(serve, f"disk={image}")
+    with watched.server.client() as client:
+        client.read(0, 512)
+        status = watched.status()
+        page = watched.get("/status")[2]
+    (target,) = status["exports"]
+    (command,) = target["commands"]
+    (connection,) = status["connections"]
+    there = {*status, *target, *command, *command["device"], *connection, *status["workers"][0]}
+    script = page.split("<script>")[1]
+    used = set(re.findall(r"\b(?:status|entry|row|command|worker|last|e)\.(\w+)", script))
+    used |= set(re.findall(r"\b(?:queue|device|send|before|status\.\w+)\.(\w+)", script))
+    of_arrays = {"find", "flatMap", "filter", "map", "join", "length", "indexOf", "json"}
+    assert used - of_arrays - there == set()
+    assert len(used & there) > 25
+
+
 def test_a_real_prometheus_scrapes_and_the_dashboard_has_answers(serve, image, prometheus):
     watched = watch(serve, f"disk={image}")
     server = prometheus(watched)
