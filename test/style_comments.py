@@ -15,10 +15,7 @@ NO_SUBJECT = re.compile(r"(Who|Whoever|What|Whatever|Those)\b")
 NOT_YET = {
     "engine/align": 2,
     "server/base": 6,
-    "server/control": 3,
-    "server/net": 2,
     "server/serving": 9,
-    "server/watch": 3,
 }
 
 

@@ -1,5 +1,5 @@
 // The Unix socket that `loopnbd ctl` talks to: lines in, lines out, one answer for each. Used on
-// the thread of its io_context. Who may connect is up to the socket file's mode: its owner alone.
+// the thread of its io_context. The socket file's mode lets its owner alone connect.
 #pragma once
 
 #include <functional>

@@ -1,6 +1,6 @@
-// What the server proves itself with in TLS, and what it takes from clients: a certificate and its
-// key, the authority of client certificates, pre-shared keys. One immutable set of them is shared
-// by all connections that began with it; a reload makes a new one for those that come.
+// The server's certificate and its key, the authority of client certificates, pre-shared keys. One
+// immutable set of them is shared by all connections that began with it; a reload makes a new one
+// for later connections.
 #pragma once
 
 #include <cstddef>

@@ -24,8 +24,8 @@ namespace {
 namespace http = boost::beast::http;
 
 using Socket = asio::basic_stream_socket<asio::generic::stream_protocol, Executor>;
-using Request = http::request<http::empty_body>;
-using Response = http::response<http::string_body>;
+using HttpRequest = http::request<http::empty_body>;
+using HttpResponse = http::response<http::string_body>;
 
 constexpr std::size_t sessions_max = 16;
 constexpr std::uint32_t header_size_max = 8192;  // bytes
@@ -50,13 +50,13 @@ bool is_on_loopback(const ClientIdentity& client) {
                              [&](const auto& pattern) { return matches(pattern, client); });
 }
 
-Response text(http::status status, std::string body) {
-  auto response = Response(status, 11, std::move(body));
+HttpResponse text(http::status status, std::string body) {
+  auto response = HttpResponse(status, 11, std::move(body));
   response.set(http::field::content_type, "text/plain; charset=utf-8");
   return response;
 }
 
-Response health(const ServerStatus& status) {
+HttpResponse health(const ServerStatus& status) {
   for (auto index = std::size_t{0}; index < status.workers.size(); ++index)
     if (!status.workers[index].responding)
       return text(http::status::service_unavailable,
@@ -64,27 +64,27 @@ Response health(const ServerStatus& status) {
   return text(http::status::ok, "ok\n");
 }
 
-Response readiness(const ServerStatus& status) {
+HttpResponse readiness(const ServerStatus& status) {
   if (status.draining)
     return text(http::status::service_unavailable, "draining: no new connections\n");
   if (!status.listening) return text(http::status::service_unavailable, "not listening\n");
   return text(http::status::ok, "ready\n");
 }
 
-Response metrics(const ServerStatus& status) {
+HttpResponse metrics(const ServerStatus& status) {
   auto response = text(http::status::ok, exposition_of(status));
   response.set(http::field::content_type, boost::beast::string_view(exposition_type));
   return response;
 }
 
-Response json(const ServerStatus& status) {
+HttpResponse json(const ServerStatus& status) {
   auto response = text(http::status::ok, boost::json::serialize(json_of(status)) + '\n');
   response.set(http::field::content_type, "application/json");
   response.set(http::field::vary, "Accept");
   return response;
 }
 
-Response page() {
+HttpResponse page() {
   auto response = text(http::status::ok, std::string(status_page));
   response.set(http::field::content_type, "text/html; charset=utf-8");
   response.set("Content-Security-Policy", boost::beast::string_view(page_policy));
@@ -104,24 +104,24 @@ bool is_name_of_others(std::string_view host) {
   return host.find_first_not_of("0123456789.") != std::string_view::npos;
 }
 
-Response refuse_host() {
+HttpResponse refuse_host() {
   return text(http::status::misdirected_request,
               "this address is of this machine alone: ask for localhost or 127.0.0.1\n");
 }
 
-Response refuse_method() {
+HttpResponse refuse_method() {
   auto response = text(http::status::method_not_allowed, "only GET and HEAD are served here\n");
   response.set(http::field::allow, "GET, HEAD");
   return response;
 }
 
-Response not_found() {
+HttpResponse not_found() {
   return text(http::status::not_found,
               "there is /healthz, /readyz, /metrics, /status (a page) and /status.json\n");
 }
 
 // Programs that ask for JSON and not for a page get it at /status, too.
-bool wants_json(const Request& request) {
+bool wants_json(const HttpRequest& request) {
   const auto value = request[http::field::accept];
   const auto accept = std::string_view(value.data(), value.size());
   const auto has = [&](std::string_view type) {
@@ -130,15 +130,15 @@ bool wants_json(const Request& request) {
   return has("application/json") && !has("text/html");
 }
 
-std::string_view path_of(const Request& request) {
+std::string_view path_of(const HttpRequest& request) {
   const auto target = request.target();
   return std::string_view(target.data(), target.size()).substr(0, target.find('?'));
 }
 
-using Answer = Response (*)(const ServerStatus&);
+using Answer = HttpResponse (*)(const ServerStatus&);
 
-// Those that need to know how the server is.
-Answer answer_for(std::string_view path, const Request& request) {
+// The answers that need the status; nullptr: the path needs none.
+Answer answer_for(std::string_view path, const HttpRequest& request) {
   if (path == "/healthz") return health;
   if (path == "/readyz") return readiness;
   if (path == "/metrics") return metrics;
@@ -190,7 +190,8 @@ class HttpServer::Session {
     parser.body_limit(0);
     const auto [failure, size] = co_await http::async_read(socket_, input_, parser, as_result);
     if (failure) {
-      // What is no request of HTTP is told so; who has gone or was too slow is not.
+      // A client whose request is none of HTTP is told so; one that has gone or was too slow is
+      // not.
       if (failure.category() != http::make_error_code(http::error::bad_method).category() ||
           failure == http::error::end_of_stream || failure == http::error::partial_message)
         co_return false;
@@ -210,7 +211,7 @@ class HttpServer::Session {
     co_return request.keep_alive();
   }
 
-  Awaitable<Response> answer(const Request& request) {
+  Awaitable<HttpResponse> answer(const HttpRequest& request) {
     if (request.method() != http::verb::get && request.method() != http::verb::head)
       co_return refuse_method();
     const auto host = request[http::field::host];
@@ -224,7 +225,7 @@ class HttpServer::Session {
     co_return not_found();
   }
 
-  Awaitable<bool> send(Response response) {
+  Awaitable<bool> send(HttpResponse response) {
     response.set(http::field::cache_control, "no-store");
     response.set("X-Content-Type-Options", "nosniff");
     const auto [failure, size] = co_await http::async_write(socket_, response, as_result);

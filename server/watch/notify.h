@@ -1,6 +1,6 @@
-// What a service manager wants to know, by systemd's protocol (sd_notify(3)): ready, stopping, a
-// line of status, and as long as every worker responds a sign of life for its watchdog. Silent
-// where nobody listens (no NOTIFY_SOCKET). Used on the thread of its io_context.
+// Tells a service manager, by systemd's protocol (sd_notify(3)): ready, stopping, a line of status,
+// and as long as every worker responds a sign of life for its watchdog. Silent where nobody listens
+// (no NOTIFY_SOCKET). Used on the thread of its io_context.
 #pragma once
 
 #include <chrono>
