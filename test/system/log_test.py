@@ -208,7 +208,7 @@ def test_a_name_with_control_characters_stays_in_its_line(serve, image):
     text = server.stop()
     assert "\x1b" not in text and "\x9b" not in text
     assert not re.search("^error: b", text, re.MULTILINE)
-    assert 'attached to "a?error: b?[31m??1mé"' in text
+    assert 'attached to "a?error: b?[31m?1mé"' in text
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
