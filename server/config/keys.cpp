@@ -116,15 +116,15 @@ struct Names {
 
 // The row of the field that the members lead to, one within the other.
 template <typename Owner, auto... members>
-Key<Owner> row(Names names, KeyType type, Effect effect, std::string default_text,
-               std::string help) {
-  return {.table = std::move(names.table),
-          .name = std::move(names.name),
-          .flag = std::move(names.flag),
+Key<Owner> row(const Names& names, KeyType type, Effect effect, const std::string& default_text,
+               const std::string& help) {
+  return {.table = names.table,
+          .name = names.name,
+          .flag = names.flag,
           .type = type,
           .effect = effect,
-          .default_text = std::move(default_text),
-          .help = std::move(help),
+          .default_text = default_text,
+          .help = help,
           .assign_field = [](Owner& owner, const KeyType& as,
                              const KeyValue& value) { assign((owner.*....*members), as, value); },
           .same_field =
@@ -134,13 +134,13 @@ Key<Owner> row(Names names, KeyType type, Effect effect, std::string default_tex
 }
 
 template <auto... members, typename... Columns>
-ServerKey server_row(Names names, Columns&&... columns) {
-  return row<Config, members...>(std::move(names), std::forward<Columns>(columns)...);
+ServerKey server_row(const Names& names, Columns&&... columns) {
+  return row<Config, members...>(names, std::forward<Columns>(columns)...);
 }
 
 template <auto... members, typename... Columns>
-ExportKey export_row(Names names, Columns&&... columns) {
-  return row<ExportConfig, members...>(std::move(names), std::forward<Columns>(columns)...);
+ExportKey export_row(const Names& names, Columns&&... columns) {
+  return row<ExportConfig, members...>(names, std::forward<Columns>(columns)...);
 }
 
 std::vector<ServerKey> make_tls_keys() {
