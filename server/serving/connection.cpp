@@ -53,7 +53,7 @@ Connection::Connection(ConnectionHost& host, std::unique_ptr<Transport> transpor
       slots_(*this, host, queue_.metrics()),
       replies_(rules_.header_style, slots_),
       submitter_(host, queue_, slots_, replies_, rules_.header_style),
-      framer_(rules_),
+      framer_(rules_.header_style),
       received_at_(since_),
       early_input_(std::move(handshake.early_input)) {}
 
@@ -237,9 +237,13 @@ Need Connection::parse_step() noexcept {
 Need Connection::begin_next() noexcept {
   const auto front = framer_.look();
   if (front == RequestFramer::Front::incomplete) return Need::bytes;
-  const auto& header = framer_.header();
-  const auto& verdict = framer_.verdict();
   if (front == RequestFramer::Front::broken) {
+    abandon("a request with a wrong magic number");
+    return Need::bytes;
+  }
+  const auto& header = framer_.header();
+  const auto verdict = proto::validate(header, rules_);
+  if (verdict.disconnect) {
     abandon(verdict.reason);
     return Need::bytes;
   }
@@ -256,7 +260,7 @@ Need Connection::begin_next() noexcept {
   auto* const request = slots_.take_request(header);
   if (request == nullptr) return slots_.need();
   admission_.forget();
-  framer_.begin();
+  framer_.begin(verdict);
   request->received = request->submitted = request->completed_at = received_at_;
   if (verdict.error == proto::Error::none) return begin(*request);
   log::debug(account_.fields(*request), "{}: refused: {}", account_.peer(), verdict.reason);

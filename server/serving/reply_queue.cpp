@@ -63,16 +63,6 @@ class Gatherer {
 
 }  // namespace
 
-void ReplyQueue::push(Piece& piece) noexcept {
-  piece.next = nullptr;
-  if (last_ == nullptr) {
-    first_ = &piece;
-  } else {
-    last_->next = &piece;
-  }
-  last_ = &piece;
-}
-
 void ReplyQueue::append(ReplyQueue& other) noexcept {
   while (!other.empty()) push(other.pop());
 }

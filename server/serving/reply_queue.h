@@ -25,7 +25,11 @@ class ReplyQueue {
  public:
   bool empty() const noexcept { return first_ == nullptr; }
 
-  void push(Piece& piece) noexcept;
+  void push(Piece& piece) noexcept {
+    piece.next = nullptr;
+    (last_ == nullptr ? first_ : last_->next) = &piece;
+    last_ = &piece;
+  }
   // Everything of `other`, behind what is here.
   void append(ReplyQueue& other) noexcept;
 

@@ -84,18 +84,6 @@ void ReplyWriter::list_in_order(Piece& piece) noexcept {
   request.last_piece = &piece;
 }
 
-bool ReplyWriter::complete(Piece& piece, std::int64_t result) noexcept {
-  auto& request = *piece.request;
-  if (request.header.command == proto::Command::read) return complete_read(piece, result >= 0);
-  if (request.header.command == proto::Command::block_status) {
-    complete_block_status(request, result);
-    return true;
-  }
-  if (&piece != request.own) slots_.give_back(piece);
-  answer_if_over(request);
-  return true;
-}
-
 bool ReplyWriter::complete_read(Piece& piece, bool success) noexcept {
   auto& request = *piece.request;
   if (request.in_order) {
@@ -205,11 +193,6 @@ void ReplyWriter::complete_block_status(Request& request, std::int64_t result) n
       piece.head, reply_to(request), proto::allocation_context_id, count, true));
   piece.body = encoded;
   enqueue(piece);
-}
-
-void ReplyWriter::enqueue(Piece& piece) noexcept {
-  const auto in_the_middle = first_in_order_ != nullptr && first_in_order_->reply_begun;
-  (in_the_middle ? held_back_ : ready_).push(piece);
 }
 
 std::vector<std::byte> ReplyWriter::unsent() const {

@@ -79,4 +79,23 @@ class ReplyWriter {
   Request* last_in_order_ = nullptr;
 };
 
+// Inline: on the path of every request.
+
+inline void ReplyWriter::enqueue(Piece& piece) noexcept {
+  const auto in_the_middle = first_in_order_ != nullptr && first_in_order_->reply_begun;
+  (in_the_middle ? held_back_ : ready_).push(piece);
+}
+
+inline bool ReplyWriter::complete(Piece& piece, std::int64_t result) noexcept {
+  auto& request = *piece.request;
+  if (request.header.command == proto::Command::read) return complete_read(piece, result >= 0);
+  if (request.header.command == proto::Command::block_status) {
+    complete_block_status(request, result);
+    return true;
+  }
+  if (&piece != request.own) slots_.give_back(piece);
+  answer_if_over(request);
+  return true;
+}
+
 }  // namespace server

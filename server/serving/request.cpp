@@ -24,53 +24,6 @@ void RequestPool::make_block() {
   }
 }
 
-RequestPool::Slot* RequestPool::take(std::size_t held) {
-  if (held >= free_) return nullptr;
-  if (first_free_ == nullptr) make_block();
-  auto& slot = static_cast<Slot&>(*first_free_);
-  LOOPNBD_ASSERT(slot.request == nullptr && !slot.data);
-  first_free_ = slot.next;
-  --free_;
-  ++taken_;
-  slot.next = nullptr;
-  slot.set_request({});
-  slot.completed = false;
-  slot.head_size = slot.tail_size = 0;
-  slot.body = {};
-  return &slot;
-}
-
-Request* RequestPool::take_request(Connection& connection, std::size_t held) {
-  auto* const slot = take(held);
-  if (slot == nullptr) return nullptr;
-  auto& request = slot->own_request;
-  static_cast<RequestProgress&>(request) = {};  // the connection sets the header and the times
-  request.connection = &connection;
-  request.own = slot;
-  slot->request = &request;
-  return &request;
-}
-
-Piece* RequestPool::take_piece(Request& request, std::size_t held) {
-  LOOPNBD_ASSERT(request.connection != nullptr);
-  auto* const slot = take(held);
-  if (slot != nullptr) slot->request = &request;
-  return slot;
-}
-
-void RequestPool::give_back(Piece& piece) noexcept {
-  LOOPNBD_ASSERT(piece.request != nullptr && taken_ > 0);
-  auto& request = *piece.request;
-  LOOPNBD_ASSERT(&piece != request.own || request.pieces_in_flight == 0);
-  if (&piece == request.own) request.connection = nullptr;
-  piece.data.reset();
-  piece.request = nullptr;
-  piece.next = first_free_;
-  first_free_ = &piece;
-  ++free_;
-  --taken_;
-}
-
 bool RequestPool::invariants() const noexcept {
   auto taken = std::size_t{0};
   auto made = std::size_t{0};

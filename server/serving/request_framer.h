@@ -9,14 +9,17 @@
 
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/buffer_pool.h"
+#include "engine/check.h"
 #include "proto/request.h"
 #include "server/serving/receive_buffer.h"
 
@@ -34,8 +37,8 @@ class RequestFramer {
   // The front of the stream in phase header.
   enum class Front : std::uint8_t {
     incomplete,
-    request,  // header() and verdict() describe it; begin() consumes its header
-    broken,   // verdict().reason says why nothing more can be read
+    request,  // header() is its header; begin() consumes it
+    broken,   // no request: the magic number is wrong
   };
   // Where the next bytes are to be received. Empty: there is no buffer for them.
   struct Room {
@@ -45,7 +48,8 @@ class RequestFramer {
     std::span<const iovec> parts() const noexcept { return std::span(vectors).first(count); }
   };
 
-  explicit RequestFramer(const proto::RequestRules& rules) noexcept : rules_(rules) {}
+  explicit RequestFramer(proto::HeaderStyle style) noexcept
+      : style_(style), header_size_(proto::request_size(style)) {}
 
   Phase phase() const noexcept { return phase_; }
 
@@ -68,18 +72,19 @@ class RequestFramer {
   // In phase header.
   Front look() noexcept;
   const proto::RequestHeader& header() const noexcept { return header_; }
-  const proto::Verdict& verdict() const noexcept { return verdict_; }
-  // Consumes the header that look() has found; what follows it is the next phase.
-  void begin() noexcept;
+  // Consumes the header that look() has found; its payload, if it has one, is the next phase.
+  // `verdict`: of that header, and not to disconnect.
+  void begin(const proto::Verdict& verdict) noexcept;
 
   // In phase payload. Bytes that have no place yet.
   std::uint64_t unplaced() const noexcept { return left_; }
   bool has_place() const noexcept { return !place_.empty(); }
   std::size_t place_size() const noexcept { return place_.size(); }
   // The next place.size() of them belong there; not more than unplaced(), and one place at a time.
-  void place(std::span<std::byte> place) noexcept;
-  // Moves what was received behind a header to its place. True: the place is full, and no place any
-  // more; with the last one the phase ends.
+  // True: all of them had been received, so that the place is full already.
+  bool place(std::span<std::byte> place) noexcept;
+  // After received(). True: the place is full, and no place any more; with the last one the phase
+  // ends.
   bool fill() noexcept;
 
   // In phase block_status_payload, and ends it; nothing while bytes are missing. Valid until the
@@ -100,7 +105,8 @@ class RequestFramer {
  private:
   void enter(Phase phase, std::uint64_t left) noexcept;
 
-  const proto::RequestRules& rules_;
+  const proto::HeaderStyle style_;
+  const std::size_t header_size_;  // bytes
   ReceiveBuffer received_;
   Phase phase_ = Phase::header;
   // Of the payload of this phase, in bytes: neither placed, nor taken, nor skipped.
@@ -108,7 +114,65 @@ class RequestFramer {
   std::span<std::byte> place_;  // empty: none
   std::size_t filled_ = 0;      // bytes of it
   proto::RequestHeader header_;
-  proto::Verdict verdict_;
 };
+
+// Inline: on the path of every request.
+
+inline void RequestFramer::enter(Phase phase, std::uint64_t left) noexcept {
+  phase_ = phase;
+  left_ = left;
+  LOOPNBD_ASSERT(invariants());
+}
+
+inline RequestFramer::Front RequestFramer::look() noexcept {
+  LOOPNBD_ASSERT(phase_ == Phase::header);
+  const auto bytes = received_.unconsumed();
+  if (bytes.size() < header_size_) return Front::incomplete;
+  const auto header = proto::decode_request(bytes.first(header_size_), style_);
+  if (!header) return Front::broken;
+  header_ = *header;
+  return Front::request;
+}
+
+inline void RequestFramer::begin(const proto::Verdict& verdict) noexcept {
+  received_.consume(header_size_);
+  if (verdict.payload_length == 0) return;
+  auto phase = Phase::block_status_payload;
+  if (verdict.error != proto::Error::none)
+    phase = Phase::discarded_payload;
+  else if (header_.command == proto::Command::write)
+    phase = Phase::payload;
+  enter(phase, verdict.payload_length);
+}
+
+inline bool RequestFramer::fill() noexcept {
+  const auto bytes = received_.unconsumed();
+  const auto count = std::min(bytes.size(), place_.size() - filled_);
+  if (count > 0) std::memcpy(place_.data() + filled_, bytes.data(), count);
+  received_.consume(count);
+  filled_ += count;
+  if (filled_ < place_.size()) return false;
+  place_ = {};
+  filled_ = 0;
+  if (left_ == 0) enter(Phase::header, 0);
+  return true;
+}
+
+inline bool RequestFramer::place(std::span<std::byte> place) noexcept {
+  LOOPNBD_ASSERT(phase_ == Phase::payload && !has_place());
+  LOOPNBD_ASSERT(!place.empty() && place.size() <= left_);
+  received_.expect_payload(place.size());
+  left_ -= place.size();
+  const auto bytes = received_.unconsumed();
+  if (bytes.size() < place.size()) {
+    place_ = place;
+    filled_ = 0;
+    return fill();
+  }
+  std::memcpy(place.data(), bytes.data(), place.size());
+  received_.consume(place.size());
+  if (left_ == 0) enter(Phase::header, 0);
+  return true;
+}
 
 }  // namespace server

@@ -4,8 +4,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "engine/buffer_pool.h"
+#include "engine/check.h"
 #include "proto/request.h"
 #include "server/base/metrics.h"
 #include "server/serving/connection_host.h"
@@ -34,7 +36,7 @@ class RequestSlots {
   engine::BufferPool::Buffer take_buffer(std::size_t wanted, std::size_t least) noexcept;
   Need need() const noexcept { return need_; }
   // The buffer is the piece's from now on.
-  void attach(Piece& piece, engine::BufferPool::Buffer buffer) noexcept;
+  void attach(Piece& piece, engine::BufferPool::Buffer&& buffer) noexcept;
   std::size_t buffers_free() const noexcept { return host_.buffers().free(); }  // bytes
 
   // With its buffer; the own piece of a request comes last and takes the request along.
@@ -61,5 +63,62 @@ class RequestSlots {
   std::size_t bytes_held_ = 0;  // of the buffers of the slots
   std::uint64_t requests_in_flight_ = 0;
 };
+
+// Inline: on the path of every request.
+
+inline bool RequestSlots::may_take() noexcept {
+  if (slots_held_ < host_.bounds().requests_max_per_connection) return true;
+  need_ = Need::replies;
+  return false;
+}
+
+template <typename Taken>
+Taken* RequestSlots::note(Taken* taken) noexcept {
+  if (taken != nullptr) {
+    ++slots_held_;
+  } else {
+    need_ = Need::resources;
+  }
+  return taken;
+}
+
+inline Request* RequestSlots::take_request(const proto::RequestHeader& header) noexcept {
+  if (!may_take()) return nullptr;
+  auto* const request = note(host_.requests().take_request(connection_, slots_held_));
+  if (request == nullptr) return nullptr;
+  request->header = header;
+  ++requests_in_flight_;
+  metrics_.of(header.command).begun.add(1);
+  return request;
+}
+
+inline Piece* RequestSlots::take_piece(Request& request) noexcept {
+  if (!may_take()) return nullptr;
+  return note(host_.requests().take_piece(request, slots_held_));
+}
+
+inline engine::BufferPool::Buffer RequestSlots::take_buffer(std::size_t wanted,
+                                                            std::size_t least) noexcept {
+  auto buffer = host_.buffers().take(wanted, least, bytes_held_);
+  if (!buffer) need_ = Need::resources;
+  return buffer;
+}
+
+inline void RequestSlots::attach(Piece& piece, engine::BufferPool::Buffer&& buffer) noexcept {
+  LOOPNBD_ASSERT(!piece.data);
+  bytes_held_ += buffer.size();
+  piece.data = std::move(buffer);
+}
+
+inline void RequestSlots::give_back(Piece& piece) noexcept {
+  if (&piece == piece.request->own) {
+    --requests_in_flight_;
+    metrics_.of(piece.request->header.command).ended.add(1);
+  }
+  --slots_held_;
+  bytes_held_ -= piece.data.size();
+  host_.requests().give_back(piece);
+  LOOPNBD_ASSERT(invariants());
+}
 
 }  // namespace server

@@ -49,11 +49,12 @@ Need RequestSubmitter::begin(Request& request, bool has_payload) noexcept {
       break;
   }
   piece.fua = request.has_flag(flag::fua);
-  piece.one_extent = request.has_flag(flag::req_one);
   current_ = &request;
   next_offset_ = request.header.offset;
   remaining_ = request.header.length;
-  if (!has_payload) return go_on();
+  if (request.header.command == read) return submit_read_pieces();
+  if (request.header.command == block_status) piece.one_extent = request.has_flag(flag::req_one);
+  if (!has_payload) return submit_block_status();
   request.enter(RequestState::receiving);
   return Need::nothing;
 }
@@ -80,30 +81,30 @@ Need RequestSubmitter::submit_read_pieces() noexcept {
 
 Need RequestSubmitter::fill(RequestFramer& framer) noexcept {
   for (;;) {
-    if (filling_ == nullptr) {
+    auto* piece = std::exchange(filling_, nullptr);
+    auto full = false;
+    if (piece == nullptr) {
       if (remaining_ == 0) break;
-      const auto need = begin_write_piece(framer);
-      if (need != Need::nothing) return need;
+      LOOPNBD_ASSERT(framer.unplaced() == remaining_);
+      piece = take_piece(engine::Operation::write, false);
+      if (piece == nullptr) return slots_.need();
+      const auto length = static_cast<std::size_t>(piece->length);
+      full = framer.place({piece->buffer, length});
+      piece->fua = current_->has_flag(proto::command_flag::fua);
+      next_offset_ += length;
+      remaining_ -= length;
+    } else {
+      full = framer.fill();
     }
-    if (!framer.fill()) return Need::bytes;
+    if (!full) {
+      filling_ = piece;
+      return Need::bytes;
+    }
     current_->all_submitted = remaining_ == 0;
-    submit(*std::exchange(filling_, nullptr));
+    submit(*piece);
   }
   current_ = nullptr;
   LOOPNBD_ASSERT(invariants());
-  return Need::nothing;
-}
-
-Need RequestSubmitter::begin_write_piece(RequestFramer& framer) noexcept {
-  LOOPNBD_ASSERT(framer.unplaced() == remaining_);
-  auto* const piece = take_piece(engine::Operation::write, false);
-  if (piece == nullptr) return slots_.need();
-  filling_ = piece;
-  const auto length = static_cast<std::size_t>(piece->length);
-  framer.place({piece->buffer, length});
-  piece->fua = current_->has_flag(proto::command_flag::fua);
-  next_offset_ += length;
-  remaining_ -= length;
   return Need::nothing;
 }
 
@@ -156,12 +157,6 @@ Need RequestSubmitter::submit_undivided(Request& request, engine::Operation oper
   request.all_submitted = true;
   submit(piece);
   return Need::nothing;
-}
-
-void RequestSubmitter::submit(Piece& piece) noexcept {
-  ++in_flight_;
-  piece.request->piece_submitted(host_.now(), queue_.held());
-  host_.submit(queue_, piece);
 }
 
 Request& RequestSubmitter::drop_current() noexcept {

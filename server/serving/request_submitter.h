@@ -46,7 +46,6 @@ class RequestSubmitter {
 
  private:
   Need submit_read_pieces() noexcept;
-  Need begin_write_piece(RequestFramer& framer) noexcept;
   Need submit_block_status() noexcept;
   Piece* take_piece(engine::Operation operation, bool undivided) noexcept;
   Need submit_undivided(Request& request, engine::Operation operation) noexcept;
@@ -64,5 +63,12 @@ class RequestSubmitter {
   std::uint64_t remaining_ = 0;    // bytes of current_ without a piece
   std::size_t in_flight_ = 0;
 };
+
+// Inline: on the path of every request.
+inline void RequestSubmitter::submit(Piece& piece) noexcept {
+  ++in_flight_;
+  piece.request->piece_submitted(host_.now(), queue_.held());
+  host_.submit(queue_, piece);
+}
 
 }  // namespace server

@@ -31,7 +31,7 @@ class Reference {
     if (!found) return Front::broken;
     header = *found;
     verdict = proto::validate(header, rules_);
-    return verdict.disconnect ? Front::broken : Front::request;
+    return Front::request;
   }
   void skip_header() { rest_ = rest_.subspan(proto::request_size(rules_.header_style)); }
   std::span<const std::byte> take(std::uint64_t count) {
@@ -92,8 +92,8 @@ bool take_payload(RequestFramer& framer, Feeder& feeder, Reference& reference) {
   while (framer.phase() == Phase::payload) {
     const auto size = std::min<std::uint64_t>(framer.unplaced(), 1 + feeder.step() * 16);
     auto place = Bytes(static_cast<std::size_t>(size));
-    framer.place(place);
-    while (!framer.fill()) {
+    auto full = framer.place(place);
+    for (; !full; full = framer.fill()) {
       if (feeder.feed(framer)) continue;
       framer.interrupt();
       require(framer.unread().empty(), "no payload is taken for requests");
@@ -147,7 +147,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   feeder.carve_steps();
   feeder.set_stream(in.rest());
   auto reference = Reference(in.rest(), rules);
-  auto framer = RequestFramer(rules);
+  auto framer = RequestFramer(rules.header_style);
   for (;;) {
     auto front = framer.look();
     while (front == Front::incomplete && feeder.feed(framer)) front = framer.look();
@@ -158,8 +158,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     require(header.cookie == framer.header().cookie && header.offset == framer.header().offset &&
                 header.length == framer.header().length,
             "both find the same request");
-    if (header.command == proto::Command::disconnect) break;
-    framer.begin();
+    if (verdict.disconnect || header.command == proto::Command::disconnect) break;
+    framer.begin(verdict);
     reference.skip_header();
     if (framer.phase() == Phase::discarded_payload) reference.take(verdict.payload_length);
     if (!take_what_follows(framer, feeder, reference)) break;

@@ -62,13 +62,15 @@ class Stream {
     while (front == Front::incomplete && receive()) front = framer.look();
     return front;
   }
+  proto::Verdict verdict() const { return proto::validate(framer.header(), rules_); }
+  void begin() { framer.begin(verdict()); }
   // The payload of a WRITE that has begun, in places of `place_size` bytes.
   std::optional<Bytes> payload(std::size_t place_size) {
     auto all = Bytes{};
     while (framer.phase() == Phase::payload) {
       auto place = Bytes(std::min<std::size_t>(place_size, framer.unplaced()));
-      framer.place(place);
-      while (!framer.fill())
+      auto full = framer.place(place);
+      for (; !full; full = framer.fill())
         if (!receive()) return std::nullopt;
       all.insert(all.end(), place.begin(), place.end());
     }
@@ -85,7 +87,7 @@ class Stream {
   std::size_t given_ = 0;
 
  public:
-  RequestFramer framer{rules_};
+  RequestFramer framer{proto::HeaderStyle::extended};
 };
 
 }  // namespace
@@ -101,18 +103,18 @@ TEST_CASE("requests and payloads come out however the stream is cut") {
       step);
   REQUIRE(stream.next() == Front::request);
   CHECK(stream.framer.header().cookie == 1);
-  stream.framer.begin();
+  stream.begin();
   CHECK(stream.framer.phase() == Phase::header);
   REQUIRE(stream.next() == Front::request);
   CHECK(stream.framer.header().cookie == 2);
-  stream.framer.begin();
+  stream.begin();
   CHECK(stream.payload(place_size) == short_payload);
   REQUIRE(stream.next() == Front::request);
-  stream.framer.begin();
+  stream.begin();
   CHECK(stream.payload(place_size) == long_payload);
   REQUIRE(stream.next() == Front::request);
   CHECK(stream.framer.header().cookie == 4);
-  stream.framer.begin();
+  stream.begin();
   CHECK(stream.next() == Front::incomplete);
   CHECK(stream.framer.invariants());
 }
@@ -123,18 +125,15 @@ TEST_CASE("a request is described again until it begins") {
     REQUIRE(stream.next() == Front::request);
     CHECK(stream.framer.header().cookie == 1);
   }
-  stream.framer.begin();
+  stream.begin();
   REQUIRE(stream.next() == Front::request);
   CHECK(stream.framer.header().cookie == 2);
 }
 
-TEST_CASE("a wrong magic number or an absurd payload ends the framing") {
-  auto wrong = Stream(Bytes(32));
-  CHECK(wrong.next() == Front::broken);
-  CHECK_FALSE(wrong.framer.verdict().reason.empty());
-  auto absurd = Stream(header(Command::write, 1, std::uint64_t{1} << 40));
-  CHECK(absurd.next() == Front::broken);
-  CHECK_FALSE(absurd.framer.verdict().reason.empty());
+TEST_CASE("a wrong magic number ends the framing") {
+  auto stream = Stream(Bytes(32));
+  CHECK(stream.next() == Front::broken);
+  CHECK(stream.next() == Front::broken);
 }
 
 TEST_CASE("the payload of a refused request is skipped") {
@@ -142,8 +141,8 @@ TEST_CASE("the payload of a refused request is skipped") {
                                header(Command::read, 2, 512)}),
                        100);
   REQUIRE(stream.next() == Front::request);
-  CHECK(stream.framer.verdict().error == proto::Error::invalid);
-  stream.framer.begin();
+  CHECK(stream.verdict().error == proto::Error::invalid);
+  stream.begin();
   REQUIRE(stream.framer.phase() == Phase::discarded_payload);
   CHECK(stream.framer.discard_left() == 777);
   while (!stream.framer.discard()) REQUIRE(stream.receive());
@@ -159,7 +158,7 @@ TEST_CASE("the payload of a block status is taken when all of it is there") {
                      payload, header(Command::read, 2, 512)}),
              10);
   REQUIRE(stream.next() == Front::request);
-  stream.framer.begin();
+  stream.begin();
   REQUIRE(stream.framer.phase() == Phase::block_status_payload);
   auto taken = stream.framer.take_block_status_payload();
   while (!taken) {
@@ -175,7 +174,7 @@ TEST_CASE("an interrupted payload is not taken for requests") {
   // The payload has no place yet, and looks like a request.
   auto stream = Stream(joined({header(Command::write, 1, 1000), header(Command::trim, 2, 512)}));
   REQUIRE(stream.next() == Front::request);
-  stream.framer.begin();
+  stream.begin();
   stream.framer.interrupt();
   CHECK(stream.framer.phase() == Phase::header);
   CHECK(stream.next() == Front::incomplete);
@@ -193,9 +192,9 @@ TEST_CASE("in front of a header there is room for no more than it, if so wanted"
 TEST_CASE("a payload is received in place, and its last bytes with what follows") {
   auto stream = Stream(joined({header(Command::write, 1, 100'000), pattern(100'000, 1)}), 32);
   REQUIRE(stream.next() == Front::request);
-  stream.framer.begin();
+  stream.begin();
   auto place = Bytes(60'000);
-  stream.framer.place(place);
+  CHECK_FALSE(stream.framer.place(place));
   auto room = stream.framer.room(stream.pool, 0, false);
   CHECK(room.count == 1);
   CHECK(room.vectors[0].iov_base == place.data());
@@ -203,7 +202,7 @@ TEST_CASE("a payload is received in place, and its last bytes with what follows"
   stream.framer.received(60'000);
   REQUIRE(stream.framer.fill());
   auto last = Bytes(40'000);
-  stream.framer.place(last);
+  CHECK_FALSE(stream.framer.place(last));
   room = stream.framer.room(stream.pool, 0, false);
   CHECK(room.count == 2);
   CHECK(room.size == 40'000 + 32);  // one more header
@@ -216,10 +215,10 @@ TEST_CASE("without a buffer there is no room but in a place") {
   CHECK(stream.framer.room(pool, 0, false).count == 0);
   CHECK_FALSE(stream.framer.append(pool, 0, pattern(10, 1)));
   REQUIRE(stream.next() == Front::request);
-  stream.framer.begin();
+  stream.begin();
   stream.framer.release_buffer_if_possible();
   auto place = Bytes(1000);
-  stream.framer.place(place);
+  CHECK_FALSE(stream.framer.place(place));
   const auto room = stream.framer.room(pool, 0, false);
   CHECK(room.count == 1);
   CHECK(room.size == 1000);
