@@ -65,7 +65,7 @@ std::vector<std::string> Listeners::wanted(const std::vector<std::string>& addre
   return others;
 }
 
-void Listeners::listen(std::vector<Opened> opened) {
+void Listeners::listen(std::vector<Opened>&& opened) {
   for (auto& [address, socket] : opened)
     entries_.push_back({std::move(address),
                         std::make_unique<Listener>(io_context_, std::move(socket), accepted_)});

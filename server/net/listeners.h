@@ -52,7 +52,7 @@ class Listeners {
   };
 
   std::vector<std::string> wanted(const std::vector<std::string>& addresses) const;
-  void listen(std::vector<Opened> opened);
+  void listen(std::vector<Opened>&& opened);
 
   asio::io_context& io_context_;
   const std::string default_address_;
