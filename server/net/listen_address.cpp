@@ -220,7 +220,7 @@ std::vector<ListeningSocket> open_tcp(const HostPort& host_port, const std::stri
   if (absent && (!sockets.empty() || host_port.host == ipv6_wildcard)) {
     log::warn("{}; going on without it", absent->what());
   } else if (absent) {
-    throw *absent;
+    throw ListenError(*absent);
   }
   return sockets;
 }
