@@ -10,7 +10,7 @@ namespace server {
 Awaitable<void> Pauses::begin(ExportGroup group, std::string name, std::chrono::seconds longest) {
   co_await quiescer_.quiesce(group);
   if (lock_.closed()) {
-    co_await quiescer_.resume(std::move(group));
+    co_await quiescer_.resume(group);
     lock_.check_open();
   }
   const auto number = ++count_;
