@@ -24,8 +24,8 @@ class AligningQueue::Part final : public Io {
   Task* task = nullptr;
 };
 
-// What is asked of the inner queue next. Each stage ends when all of its parts have completed; a
-// stage without parts is skipped, and an error ends the task.
+// The next thing that is asked of the inner queue. Each stage ends when all of its parts have
+// completed; a stage without parts is skipped, and an error ends the task.
 //
 //     read            transfer
 //     write           read_edges  transfer
@@ -287,8 +287,8 @@ void AligningQueue::submit_transfer(Task& task) noexcept {
                 has_memory ? io.buffer + (task.end - task.begin) : nullptr);
 }
 
-// What lies between the first and last whole block of write_zeroes and its middle: less than
-// zero_alignment on either side.
+// The whole blocks of write_zeroes in front of its middle and behind it: less than zero_alignment
+// on either side.
 void AligningQueue::submit_zeroes(Task& task) noexcept {
   const std::uint64_t first = round_up(task.begin);
   const std::uint64_t last = round_down(task.end);

@@ -1,5 +1,5 @@
 // Logging: one line an event on standard error, as text or JSON, so that standard output stays free
-// for --stdio. Whatever a message holds, no control character leaves here, and no line is longer
+// for --stdio. A message may hold anything: no control character leaves here, and no line is longer
 // than a pipe takes at once. Any thread.
 #pragma once
 
@@ -36,7 +36,7 @@ struct RequestFields {
   std::string_view stage = {};  // where it is; empty: it is over
 };
 
-// What an event is about, where that matters: members of the JSON object. The message of a text
+// The subject of an event, where it matters: members of the JSON object. The message of a text
 // line says it in words. Views: alive until the call returns.
 struct Fields {
   std::string_view client = {};
@@ -90,8 +90,8 @@ class RateLimit {
 // " (3 more like it were not logged)", or nothing: for the end of a message.
 std::string silenced_text(std::uint64_t silenced);
 
-// The limit for what is said of connections, which come and go as often as clients like. Those that
-// have chosen an export have one of their own, so that others cannot silence them.
+// The limit for what is said of connections, which come and go as often as clients like. Clients
+// that have chosen an export have one of their own, so that others cannot silence them.
 RateLimit& connection_limit(bool has_export) noexcept;
 
 // One event of a connection, through that limit.

@@ -1,4 +1,4 @@
-// What a worker counts while it serves. Each worker counts alone, so that a plain load and store
+// The counters of a worker that serves. Each worker counts alone, so that a plain load and store
 // loses nothing; any thread may read, and sums up what the workers have. Times are steady_clock's,
 // read once for a batch of requests.
 #pragma once
@@ -93,7 +93,7 @@ struct CommandMetrics {
   }
 };
 
-// What one worker does for one export.
+// The work of one worker for one export.
 struct alignas(64) ExportMetrics {
   std::array<CommandMetrics, command_count> commands;
   Counter connections_begun;
@@ -107,7 +107,7 @@ struct alignas(64) ExportMetrics {
   CommandMetrics& of(proto::Command command) noexcept { return commands[command_index(command)]; }
 };
 
-// What one worker has, whatever the export.
+// The state of one worker, of all exports together.
 struct alignas(64) WorkerMetrics {
   Counter turns;
   Counter connections_served;  // accepted, whatever became of them

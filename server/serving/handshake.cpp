@@ -21,7 +21,7 @@ constexpr std::size_t step_max = 64;  // bytes
 // a socket that is never empty would keep the thread otherwise.
 constexpr std::size_t bytes_max_per_turn = 64U << 10;
 
-// What one client has moved in the turn at hand.
+// The bytes that one client has moved in the turn at hand.
 class Turn {
  public:
   void spend(std::size_t bytes) noexcept { bytes_ += bytes; }
