@@ -15,7 +15,7 @@
 #include "test/engine/test_io.h"
 
 using namespace engine;
-using namespace engine::test;
+using namespace test;
 
 namespace {
 
@@ -60,11 +60,11 @@ TEST_CASE("chosen operations fail with the chosen error, and do nothing") {
   FaultyDevice device(memory_device(8192), faults);
   auto queue = device.make_queue(4);
   faults.fail_next(Operation::write, ENOSPC, 2);
-  CHECK(write_bytes(*queue, 0, pattern(1, 512), 512) == -ENOSPC);
+  CHECK(write_bytes(*queue, 0, pattern(512, 1), 512) == -ENOSPC);
   CHECK(read_bytes(*queue, 0, 512, 512) == std::vector<std::byte>(512));
-  CHECK(write_bytes(*queue, 0, pattern(1, 512), 512) == -ENOSPC);
-  CHECK(write_bytes(*queue, 0, pattern(1, 512), 512) == 512);
-  CHECK(read_bytes(*queue, 0, 512, 512) == pattern(1, 512));
+  CHECK(write_bytes(*queue, 0, pattern(512, 1), 512) == -ENOSPC);
+  CHECK(write_bytes(*queue, 0, pattern(512, 1), 512) == 512);
+  CHECK(read_bytes(*queue, 0, 512, 512) == pattern(512, 1));
   CHECK(faults.failures() == 2);
 }
 
@@ -75,8 +75,8 @@ TEST_CASE("failed syncs fail flushes, FUA and the device's sync until they are r
   faults.fail_syncs(EIO);
   TestIo flush(Operation::flush, 0, 0);
   CHECK(run(*queue, flush) == -EIO);
-  CHECK(write_bytes(*queue, 0, pattern(1, 512), 512, true) == -EIO);
-  CHECK(write_bytes(*queue, 512, pattern(2, 512), 512) == 512);
+  CHECK(write_bytes(*queue, 0, pattern(512, 1), 512, true) == -EIO);
+  CHECK(write_bytes(*queue, 512, pattern(512, 2), 512) == 512);
   CHECK(device.sync() == -EIO);
   faults.fail_syncs(0);
   TestIo again(Operation::flush, 0, 0);
@@ -89,14 +89,14 @@ TEST_CASE("a torn write leaves whole blocks of its first part and fails") {
   FaultyDevice device(memory_device(8192), faults);
   auto queue = device.make_queue(4);
   faults.tear_next_write();
-  CHECK(write_bytes(*queue, 100, pattern(1, 4096), 512) == -EIO);
+  CHECK(write_bytes(*queue, 100, pattern(4096, 1), 512) == -EIO);
   const auto found = read_bytes(*queue, 0, 8192, 512);
   std::vector<std::byte> expected(8192);
-  const auto wanted = pattern(1, 4096);
+  const auto wanted = pattern(4096, 1);
   std::copy(wanted.begin(), wanted.begin() + (2048 - 100), expected.begin() + 100);
   CHECK((found == expected));
   faults.tear_next_write();
-  CHECK(write_bytes(*queue, 5000, pattern(2, 100), 512) == -EIO);  // nothing of it is left
+  CHECK(write_bytes(*queue, 5000, pattern(100, 2), 512) == -EIO);  // nothing of it is left
   CHECK((read_bytes(*queue, 0, 8192, 512) == expected));
 }
 

@@ -10,7 +10,7 @@
 #include "test/engine/test_io.h"
 
 using namespace engine;
-using namespace engine::test;
+using namespace test;
 
 namespace {
 
@@ -82,7 +82,7 @@ TEST_CASE("a raw queue refuses what direct I/O would refuse") {
 TEST_CASE("a memory device reports discarded and zeroed units as holes") {
   MemoryDevice device({.size = 4 * 4096, .block_size = 512});
   auto queue = device.make_queue(4);
-  REQUIRE(write_bytes(*queue, 0, pattern(1, 4 * 4096), 512) == 4 * 4096);
+  REQUIRE(write_bytes(*queue, 0, pattern(4 * 4096, 1), 512) == 4 * 4096);
   std::array<Extent, 4> extents;
   const auto status = [&] {
     TestIo io(Operation::block_status, 0, 4 * 4096);

@@ -16,10 +16,10 @@
 #include "engine/buffer_pool.h"
 #include "test/engine/test_io.h"
 
-namespace engine::test {
-namespace {
+using namespace engine;
 
-using Bytes = std::vector<std::byte>;
+namespace test {
+namespace {
 
 std::uint64_t up(std::uint64_t size, std::uint64_t unit) { return (size + unit - 1) / unit * unit; }
 
@@ -52,7 +52,7 @@ class Fixture {
   void expect_zeroes(std::uint64_t offset, std::uint64_t length) { expect(offset, Bytes(length)); }
 
   void write(std::uint64_t offset, std::uint64_t length, bool fua = false) {
-    const Bytes bytes = pattern(++seed_, length);
+    const Bytes bytes = pattern(length, ++seed_);
     REQUIRE(write_bytes(*queue_, offset, bytes, block_size_, fua) ==
             static_cast<std::int64_t>(length));
     expect(offset, bytes);
@@ -170,7 +170,7 @@ void check_depth(const Contract& contract) {
   std::deque<TestIo> ios;
   for (std::size_t index = 0; index < count; ++index) {
     const std::uint64_t offset = index * 1536;
-    const Bytes bytes = pattern(index, 1536);
+    const Bytes bytes = pattern(1536, index);
     memories.emplace_back(offset, bytes.size(), fixture.block_size());
     std::copy(bytes.begin(), bytes.end(), memories.back().bytes());
     ios.emplace_back(Operation::write, offset, bytes.size(), memories.back().bytes());
@@ -379,7 +379,7 @@ void check_shared_blocks(const Contract& contract) {
       std::deque<IoMemory> memories;
       std::deque<TestIo> ios;
       for (std::size_t at = first; at < slot_count; at += 2) {
-        const Bytes bytes = pattern(round * slot_count + at, slot);
+        const Bytes bytes = pattern(slot, round * slot_count + at);
         memories.emplace_back(at * slot, slot, fixture.block_size());
         std::copy(bytes.begin(), bytes.end(), memories.back().bytes());
         ios.emplace_back(Operation::write, at * slot, slot, memories.back().bytes());
@@ -391,7 +391,7 @@ void check_shared_blocks(const Contract& contract) {
         ++failures[first];
       for (std::size_t at = first; at < slot_count; at += 2) {
         if (read_bytes(*queue, at * slot, slot, fixture.block_size()) !=
-            pattern(round * slot_count + at, slot))
+            pattern(slot, round * slot_count + at))
           ++failures[first];
       }
     }
@@ -402,7 +402,7 @@ void check_shared_blocks(const Contract& contract) {
   CHECK(failures[0] == 0);
   CHECK(failures[1] == 0);
   for (std::size_t at = 0; at < slot_count; ++at)
-    fixture.expect(at * slot, pattern((rounds - 1) * slot_count + at, slot));
+    fixture.expect(at * slot, pattern(slot, (rounds - 1) * slot_count + at));
   CHECK(fixture.is_as_expected());
 }
 
@@ -425,7 +425,7 @@ void check_random_batches(const Contract& contract) {
       ios.emplace_back(operation, at, length, memories.back().bytes());
       wanted_reads.push_back(operation == Operation::read ? fixture.expected(at, length) : Bytes());
       if (operation == Operation::write) {
-        const Bytes bytes = pattern(random(), length);
+        const Bytes bytes = pattern(length, random());
         std::copy(bytes.begin(), bytes.end(), memories.back().bytes());
         fixture.expect(at, bytes);
       } else if (operation == Operation::write_zeroes) {
@@ -464,4 +464,4 @@ void check_contract(const Contract& contract) {
   SECTION("batches that share blocks are exact") { check_random_batches(contract); }
 }
 
-}  // namespace engine::test
+}  // namespace test

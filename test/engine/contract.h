@@ -9,11 +9,11 @@
 
 #include "engine/block_device.h"
 
-namespace engine::test {
+namespace test {
 
 struct ContractSubject {
   std::shared_ptr<void> backing;  // what must live longer than the device; may be absent
-  std::shared_ptr<BlockDevice> device;
+  std::shared_ptr<engine::BlockDevice> device;
   // Bytes of what is behind the device (the file's size), to see that nothing grows; may be absent.
   std::function<std::uint64_t()> backing_size;
 };
@@ -29,4 +29,4 @@ struct Contract {
 // Runs all of it. Uses SECTIONs: call it once in a TEST_CASE.
 void check_contract(const Contract& contract);
 
-}  // namespace engine::test
+}  // namespace test

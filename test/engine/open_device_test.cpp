@@ -3,14 +3,10 @@
 #include <catch2/catch.hpp>
 
 #include "engine/blocking_pool.h"
-#include "test/engine/temporary_file.h"
+#include "test/engine/file_systems.h"
 
-using engine::BlockingPool;
-using engine::DeviceSpec;
-using engine::FileSpec;
-using engine::open_device;
-using engine::test::disk_folder;
-using engine::test::TemporaryFile;
+using namespace engine;
+using namespace test;
 
 TEST_CASE("a spec of a file opens that file, and needs nothing of the sandbox") {
   const TemporaryFile file(disk_folder(), 8192);
@@ -19,7 +15,7 @@ TEST_CASE("a spec of a file opens that file, and needs nothing of the sandbox") 
   const auto device = open_device(spec, pool);
   CHECK(device->size() == 4096);
   CHECK(device->window_offset() == 4096);
-  const auto needs = engine::sandbox_needs(spec);
+  const auto needs = sandbox_needs(spec);
   CHECK_FALSE(needs.io_uring);
   CHECK_FALSE(needs.outgoing_tcp);
 }
@@ -31,7 +27,7 @@ TEST_CASE("a refusal names the field of the spec that is at fault") {
     try {
       open_device(spec, pool);
       return "";
-    } catch (const engine::OpenError& error) {
+    } catch (const OpenError& error) {
       return std::string(error.option());
     }
   };

@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
-#include <random>
 #include <utility>
 
-namespace engine::test {
+using namespace engine;
+
+namespace test {
 
 IoMemory::IoMemory(std::uint64_t offset, std::size_t length, std::size_t block_size,
                    std::byte slack)
@@ -64,15 +65,14 @@ std::optional<std::int64_t> run(IoQueue& queue, TestIo& io) {
   return io.result();
 }
 
-std::vector<std::byte> read_bytes(IoQueue& queue, std::uint64_t offset, std::size_t length,
-                                  std::size_t block_size) {
+Bytes read_bytes(IoQueue& queue, std::uint64_t offset, std::size_t length, std::size_t block_size) {
   const IoMemory memory(offset, length, block_size);
   TestIo io(Operation::read, offset, length, memory.bytes());
   if (run(queue, io) != static_cast<std::int64_t>(length)) return {};
   return memory.copy();
 }
 
-std::int64_t write_bytes(IoQueue& queue, std::uint64_t offset, const std::vector<std::byte>& bytes,
+std::int64_t write_bytes(IoQueue& queue, std::uint64_t offset, const Bytes& bytes,
                          std::size_t block_size, bool fua) {
   const IoMemory memory(offset, bytes.size(), block_size);
   std::copy(bytes.begin(), bytes.end(), memory.bytes());
@@ -81,12 +81,4 @@ std::int64_t write_bytes(IoQueue& queue, std::uint64_t offset, const std::vector
   return run(queue, io).value_or(-1000);
 }
 
-std::vector<std::byte> pattern(std::uint64_t seed, std::size_t length) {
-  std::mt19937_64 random(seed);
-  std::vector<std::byte> bytes(length);
-  // Never zero, so that lost bytes do not look like holes.
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(1 + random() % 255);
-  return bytes;
-}
-
-}  // namespace engine::test
+}  // namespace test

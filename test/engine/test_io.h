@@ -9,11 +9,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "engine/io_queue.h"
+#include "test/support/bytes.h"
 
-namespace engine::test {
+namespace test {
 
 // Memory for `length` bytes at `offset`: congruent to it modulo `block_size`, and whole blocks
 // around it. `slack` fills those blocks at first; what the engine leaves there is its own affair.
@@ -25,7 +25,7 @@ class IoMemory {
   std::byte* bytes() const noexcept { return memory_.get() + lead_; }
   std::size_t length() const noexcept { return length_; }
   void fill(std::byte value) const noexcept;
-  std::vector<std::byte> copy() const { return {bytes(), bytes() + length_}; }
+  Bytes copy() const { return {bytes(), bytes() + length_}; }
 
  private:
   struct Free {
@@ -36,9 +36,10 @@ class IoMemory {
   std::unique_ptr<std::byte[], Free> memory_;
 };
 
-class TestIo final : public Io {
+class TestIo final : public engine::Io {
  public:
-  TestIo(Operation wanted, std::uint64_t at, std::uint64_t size, std::byte* memory = nullptr);
+  TestIo(engine::Operation wanted, std::uint64_t at, std::uint64_t size,
+         std::byte* memory = nullptr);
   void complete(std::int64_t result) noexcept override;
 
   bool is_complete() const noexcept { return completions_ != 0; }
@@ -53,22 +54,19 @@ class TestIo final : public Io {
 };
 
 // As the worker's turn does, until done() says so. False: nothing happened for ten seconds.
-bool drive(IoQueue& queue, const std::function<bool()>& done);
+bool drive(engine::IoQueue& queue, const std::function<bool()>& done);
 
 // Submits, drives and returns the result; no value when the queue got stuck.
-std::optional<std::int64_t> run(IoQueue& queue, TestIo& io);
+std::optional<std::int64_t> run(engine::IoQueue& queue, TestIo& io);
 
 // Whether the descriptor is readable now.
 bool is_readable(int fd);
 
 // The bytes of a range; empty when the read fails.
-std::vector<std::byte> read_bytes(IoQueue& queue, std::uint64_t offset, std::size_t length,
-                                  std::size_t block_size);
+Bytes read_bytes(engine::IoQueue& queue, std::uint64_t offset, std::size_t length,
+                 std::size_t block_size);
 // The result of writing them.
-std::int64_t write_bytes(IoQueue& queue, std::uint64_t offset, const std::vector<std::byte>& bytes,
+std::int64_t write_bytes(engine::IoQueue& queue, std::uint64_t offset, const Bytes& bytes,
                          std::size_t block_size, bool fua = false);
 
-// Bytes that differ from one place, and one seed, to the next.
-std::vector<std::byte> pattern(std::uint64_t seed, std::size_t length);
-
-}  // namespace engine::test
+}  // namespace test

@@ -5,11 +5,11 @@
 
 #include "proto/client_negotiation.h"
 #include "test/fuzz/fuzz.h"
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
 using fuzz::require;
 using proto::ClientNegotiation;
-using proto_test::Bytes;
+using test::Bytes;
 using Next = ClientNegotiation::Next;
 
 namespace {

@@ -6,7 +6,7 @@
 
 #include "proto/reply.h"
 #include "test/fuzz/fuzz.h"
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
 using fuzz::require;
 using proto::HeaderStyle;
@@ -66,7 +66,7 @@ void check_truth(std::span<const StatusExtent> fitted, std::span<const StatusExt
 // Decodes what encode_extents() made of them.
 void check_encoding(std::span<const StatusExtent> fitted, HeaderStyle style) {
   const auto extent_size = proto::encoded_extent_size(style);
-  proto_test::Bytes bytes(fitted.size() * extent_size);
+  test::Bytes bytes(fitted.size() * extent_size);
   proto::encode_extents(bytes, style, fitted);
   fuzz::Input in(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   const unsigned field_size = static_cast<unsigned>(extent_size / 2);

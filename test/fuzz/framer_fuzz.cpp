@@ -3,20 +3,18 @@
 // payloads, whatever was received where.
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "server/serving/request_framer.h"
 #include "test/fuzz/fuzz.h"
+#include "test/fuzz/request_rules.h"
+#include "test/support/bytes.h"
 
 using fuzz::require;
-using proto::Error;
 using server::RequestFramer;
 using Front = RequestFramer::Front;
 using Phase = RequestFramer::Phase;
 
 namespace {
-
-using Bytes = std::vector<std::byte>;
 
 // The requests as a reader of the complete stream finds them.
 class Reference {
@@ -91,7 +89,7 @@ void check_equal(std::span<const std::byte> one, std::span<const std::byte> othe
 bool take_payload(RequestFramer& framer, Feeder& feeder, Reference& reference) {
   while (framer.phase() == Phase::payload) {
     const auto size = std::min<std::uint64_t>(framer.unplaced(), 1 + feeder.step() * 16);
-    auto place = Bytes(static_cast<std::size_t>(size));
+    auto place = test::Bytes(static_cast<std::size_t>(size));
     auto full = framer.place(place);
     for (; !full; full = framer.fill()) {
       if (feeder.feed(framer)) continue;
@@ -127,21 +125,11 @@ bool take_what_follows(RequestFramer& framer, Feeder& feeder, Reference& referen
   return false;
 }
 
-proto::RequestRules carve_rules(fuzz::Input& in) {
-  auto rules = proto::RequestRules{};
-  rules.header_style = static_cast<proto::HeaderStyle>(in.u8() % 3);
-  rules.transmission_flags = in.u16();
-  rules.export_size = in.u64();
-  rules.payload_length_max = in.u32();
-  rules.block_status_selected = in.u8() % 2 != 0;
-  return rules;
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   auto in = fuzz::Input(bytes, size);
-  const auto rules = carve_rules(in);
+  const auto rules = fuzz::carve_request_rules(in);
   static auto pool = engine::BufferPool(engine::buffer_size_max);
   auto feeder = Feeder(in, pool);
   feeder.carve_steps();

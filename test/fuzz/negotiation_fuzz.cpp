@@ -8,14 +8,14 @@
 #include "proto/negotiation.h"
 #include "proto/text.h"
 #include "test/fuzz/fuzz.h"
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
 using fuzz::require;
 using proto::ExportDescription;
 using proto::HeaderStyle;
 using proto::Negotiation;
 using proto::TlsMode;
-using proto_test::Bytes;
+using test::Bytes;
 using Next = Negotiation::Next;
 
 namespace {

@@ -9,7 +9,7 @@
 #include "proto/request.h"
 #include "proto/text.h"
 #include "test/fuzz/fuzz.h"
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
 using fuzz::require;
 using Payload = std::span<const std::byte>;
@@ -23,7 +23,7 @@ void check_info(Payload payload) {
   if (!option) return;
   require(proto::valid_string(option->export_name), "the name is a string");
 
-  proto_test::Builder again;
+  test::Builder again;
   again.u32(option->export_name.size()).text(option->export_name);
   fuzz::Input requests(reinterpret_cast<const std::uint8_t*>(payload.data()), payload.size());
   requests.number(static_cast<unsigned>(again.get().size()));
@@ -49,7 +49,7 @@ void check_meta_context(Payload payload) {
   const auto option = proto::parse_meta_context_option(payload);
   if (!option) return;
   const auto context = proto::MetaContext{1, "base:allocation"};
-  proto_test::Builder again;
+  test::Builder again;
   again.u32(option->export_name.size()).text(option->export_name);
   again.u32(option->queries.size());
   for (const auto query : option->queries) {
@@ -71,7 +71,7 @@ void check_block_status_payload(Payload payload) {
   for (const auto id : {1U, 2U, 0x100U}) selected.add(id);
   const auto parsed = proto::parse_block_status_payload(payload, selected);
   if (!parsed) return;
-  proto_test::Builder again;
+  test::Builder again;
   again.u64(parsed->effect_length);
   for (const auto id : parsed->contexts) {
     require(selected.contains(id), "a context that is asked for was selected");

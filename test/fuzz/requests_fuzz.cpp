@@ -5,7 +5,8 @@
 
 #include "proto/request.h"
 #include "test/fuzz/fuzz.h"
-#include "test/proto/bytes.h"
+#include "test/fuzz/request_rules.h"
+#include "test/support/bytes.h"
 
 using fuzz::require;
 using proto::Command;
@@ -31,9 +32,9 @@ bool within(const RequestHeader& request, const RequestRules& rules) {
   return !__builtin_add_overflow(request.offset, request.length, &end) && end <= rules.export_size;
 }
 
-proto_test::Bytes encode(const RequestHeader& request, HeaderStyle style) {
+test::Bytes encode(const RequestHeader& request, HeaderStyle style) {
   const bool extended = style == HeaderStyle::extended;
-  proto_test::Builder header;
+  test::Builder header;
   header.u32(extended ? proto::extended_request_magic : proto::request_magic);
   header.u16(request.flags).u16(static_cast<std::uint16_t>(request.command));
   header.u64(request.cookie).u64(request.offset);
@@ -127,21 +128,11 @@ void check_block_status_payload(RequestHeader request, const RequestRules& rules
   check_verdict(request, rules, verdict);
 }
 
-RequestRules carve_rules(fuzz::Input& in) {
-  RequestRules rules;
-  rules.header_style = static_cast<HeaderStyle>(in.u8() % 3);
-  rules.transmission_flags = in.u16();
-  rules.export_size = in.u64();
-  rules.payload_length_max = in.u32();
-  rules.block_status_selected = in.u8() % 2 != 0;
-  return rules;
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   fuzz::Input in(bytes, size);
-  const auto rules = carve_rules(in);
+  const auto rules = fuzz::carve_request_rules(in);
   const auto header_size = proto::request_size(rules.header_style);
   auto stream = in.rest();
   while (stream.size() >= header_size) {

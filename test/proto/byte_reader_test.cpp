@@ -2,10 +2,10 @@
 
 #include <catch2/catch.hpp>
 
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
 using proto::ByteReader;
-using proto_test::from_hex;
+using test::from_hex;
 
 TEST_CASE("numbers are read in network byte order, front to back") {
   const auto bytes = from_hex("0102 03040506 0708090a0b0c0d0e 6869");

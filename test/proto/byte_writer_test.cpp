@@ -3,10 +3,10 @@
 #include <catch2/catch.hpp>
 
 #include "proto/wire.h"
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
-using proto_test::Bytes;
-using proto_test::to_hex;
+using test::Bytes;
+using test::to_hex;
 
 TEST_CASE("the writer appends in network byte order") {
   Bytes out = {std::byte{0xaa}};

@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "proto/negotiation.h"
-#include "test/proto/bytes.h"
 #include "test/proto/negotiation_client.h"
+#include "test/support/bytes.h"
 
 using proto::ClientNegotiation;
-using proto_test::Builder;
-using proto_test::Bytes;
-using proto_test::to_hex;
+using test::Builder;
+using test::Bytes;
+using test::to_hex;
 using ClientNext = ClientNegotiation::Next;
 
 namespace {
@@ -155,7 +155,7 @@ TEST_CASE("a server that informs without end is given up") {
 }
 
 TEST_CASE("the client and our own server come to terms") {
-  auto directory = proto_test::Directory();
+  auto directory = test::Directory();
   auto server = proto::Negotiation(directory, proto::TlsMode::off);
   auto client = ClientNegotiation("disk");
   auto to_client = proto::Negotiation::greeting();

@@ -12,9 +12,9 @@
 
 #include "proto/byte_reader.h"
 #include "proto/negotiation.h"
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
-namespace proto_test {
+namespace test {
 
 using proto::ExportDescription;
 using proto::Negotiation;
@@ -172,4 +172,4 @@ class Client {
   }
 };
 
-}  // namespace proto_test
+}  // namespace test

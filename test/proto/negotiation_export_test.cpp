@@ -4,7 +4,7 @@
 
 #include "test/proto/negotiation_client.h"
 
-using namespace proto_test;
+using namespace test;
 using namespace std::string_literals;
 using proto::HeaderStyle;
 using proto::TlsMode;
@@ -246,7 +246,7 @@ TEST_CASE("an option announced with more data than is skipped in all is answered
                               .u32(static_cast<std::uint32_t>(option))
                               .u32(length)
                               .get();
-      const auto replies = proto_test::take_apart(client.send(header));
+      const auto replies = test::take_apart(client.send(header));
       REQUIRE(replies.size() == 1);
       CHECK(replies[0].type == OptionReply::error_too_big);
       CHECK(client.next == Next::close);

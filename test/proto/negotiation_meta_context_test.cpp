@@ -5,7 +5,7 @@
 
 #include "test/proto/negotiation_client.h"
 
-using namespace proto_test;
+using namespace test;
 using proto::TlsMode;
 
 namespace {

@@ -6,7 +6,7 @@
 
 #include "test/proto/negotiation_client.h"
 
-using namespace proto_test;
+using namespace test;
 using proto::HeaderStyle;
 using proto::TlsMode;
 

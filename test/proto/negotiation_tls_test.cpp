@@ -4,7 +4,7 @@
 
 #include "test/proto/negotiation_client.h"
 
-using namespace proto_test;
+using namespace test;
 using proto::HeaderStyle;
 using proto::TlsMode;
 

@@ -6,14 +6,14 @@
 #include <vector>
 
 #include "proto/meta_context.h"
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
 using namespace std::string_literals;
 using proto::Option;
-using proto_test::Builder;
-using proto_test::Bytes;
-using proto_test::from_hex;
-using proto_test::to_hex;
+using test::Builder;
+using test::Bytes;
+using test::from_hex;
+using test::to_hex;
 
 namespace {
 

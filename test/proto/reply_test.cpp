@@ -6,15 +6,15 @@
 #include <string_view>
 #include <vector>
 
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
 using proto::Error;
 using proto::HeaderStyle;
 using proto::ReplyTo;
 using proto::StatusExtent;
-using proto_test::Bytes;
-using proto_test::from_hex;
-using proto_test::to_hex;
+using test::Bytes;
+using test::from_hex;
+using test::to_hex;
 
 namespace {
 

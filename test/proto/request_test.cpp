@@ -3,14 +3,14 @@
 #include <catch2/catch.hpp>
 #include <string_view>
 
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
 using proto::Command;
 using proto::decode_request;
 using proto::HeaderStyle;
-using proto_test::Builder;
-using proto_test::Bytes;
-using proto_test::from_hex;
+using test::Builder;
+using test::Bytes;
+using test::from_hex;
 
 namespace {
 

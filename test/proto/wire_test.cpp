@@ -2,10 +2,10 @@
 
 #include <catch2/catch.hpp>
 
-#include "test/proto/bytes.h"
+#include "test/support/bytes.h"
 
-using proto_test::from_hex;
-using proto_test::to_hex;
+using test::from_hex;
+using test::to_hex;
 
 TEST_CASE("a message loaded from bytes and stored again gives the same bytes") {
   const auto bytes = from_hex("49484156454f5054 00000007 00000010");
@@ -14,7 +14,7 @@ TEST_CASE("a message loaded from bytes and stored again gives the same bytes") {
   CHECK(option.option.value() == 7);
   CHECK(option.length.value() == 16);
 
-  proto_test::Bytes out(bytes.size() + 1, std::byte{0xee});
+  test::Bytes out(bytes.size() + 1, std::byte{0xee});
   CHECK(proto::store(out, option) == bytes.size());
   CHECK(to_hex(out) == to_hex(bytes) + "ee");
 }

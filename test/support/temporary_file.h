@@ -1,31 +1,39 @@
-// A file of a test's own, removed at the end.
+// A file of a test's own, removed at the end. Throws std::runtime_error when something is not
+// possible.
 #pragma once
 
-#include <unistd.h>
-
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
-#include <stdexcept>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
+
+#include "test/support/bytes.h"
 
 namespace test {
 
 class TemporaryFile {
  public:
-  explicit TemporaryFile(const std::string& text) {
-    const auto fd = ::mkstemp(path.data());
-    if (fd < 0) throw std::runtime_error("cannot make " + path);
-    ::close(fd);
-    write(text);
-  }
-  ~TemporaryFile() { std::remove(path.c_str()); }
+  // Holds `text`, in the system's folder for temporary files.
+  explicit TemporaryFile(std::string_view text);
+  // `size` bytes, all of them a hole.
+  TemporaryFile(const std::string& folder, std::uint64_t size);
+  ~TemporaryFile();
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
-  void write(const std::string& text) const { std::ofstream(path) << text; }
+  const std::string& path() const noexcept { return path_; }
+  std::uint64_t size() const;
+  std::uint64_t allocated() const;  // bytes
+  void resize(std::uint64_t size) const;
 
-  std::string path = "/tmp/loopnbd-test-XXXXXX";
+  // By way of the page cache, as any other program would.
+  Bytes read(std::uint64_t offset, std::size_t length) const;
+  void write(std::uint64_t offset, std::span<const std::byte> bytes) const;
+  void replace(std::string_view text) const;  // everything that it held
+
+ private:
+  std::string path_;
 };
 
 }  // namespace test

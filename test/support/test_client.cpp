@@ -84,16 +84,6 @@ void add_chunk(Result& result, const Reply& reply, proto::Command command, std::
 
 }  // namespace
 
-Bytes pattern(std::size_t length, unsigned seed) {
-  auto bytes = Bytes(length);
-  auto state = seed * 2654435761U + 1;
-  for (auto& byte : bytes) {
-    state = state * 1664525U + 1013904223U;
-    byte = static_cast<std::byte>(state >> 24 | 1);  // never zero
-  }
-  return bytes;
-}
-
 void Client::send(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const auto count = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);

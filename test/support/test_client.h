@@ -12,12 +12,9 @@
 
 #include "engine/file_descriptor.h"
 #include "proto/constants.h"
+#include "test/support/bytes.h"
 
 namespace test {
-
-using Bytes = std::vector<std::byte>;
-
-Bytes pattern(std::size_t length, unsigned seed);
 
 // A reply or chunk as it arrived.
 struct Reply {

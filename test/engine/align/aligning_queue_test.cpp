@@ -15,13 +15,11 @@
 #include "test/engine/test_io.h"
 
 using namespace engine;
-using namespace engine::test;
+using namespace test;
 
 namespace {
 
 constexpr std::size_t block = 4096;
-using Bytes = std::vector<std::byte>;
-
 // An operation that went down: operation, begin and end of the range, FUA, fast_zero.
 using Passed = std::tuple<Operation, std::uint64_t, std::uint64_t, bool, bool>;
 
@@ -84,7 +82,7 @@ struct Fixture {
     return run(queue, io).value_or(-1000);
   }
   void fill() {
-    expected = pattern(99, device_size);
+    expected = pattern(device_size, 99);
     REQUIRE(write_bytes(queue, 0, expected, block) == static_cast<std::int64_t>(device_size));
   }
   void expect(std::uint64_t offset, const Bytes& bytes) {
@@ -229,8 +227,8 @@ TEST_CASE("a failed read of the old bytes fails the write and leaves the block")
     CHECK(fixture.is_as_expected());
   }
   // The range is free again.
-  CHECK(write_bytes(fixture.queue, 7, pattern(5, 100), block) == 100);
-  fixture.expect(7, pattern(5, 100));
+  CHECK(write_bytes(fixture.queue, 7, pattern(100, 5), block) == 100);
+  fixture.expect(7, pattern(100, 5));
   CHECK(fixture.is_as_expected());
 }
 
@@ -253,13 +251,13 @@ TEST_CASE("an aligned write does not pass a read-modify-write of its block on an
   Faults no_faults;
   Stack other(fixture.device, no_faults);
   fixture.faults.hold(Faults::Hold::completions);
-  PendingWrite sub_block(100, pattern(1, 50));
+  PendingWrite sub_block(100, pattern(50, 1));
   sub_block.start(fixture.queue);
   turn(fixture.queue);  // the old bytes are read, and the read is held
   REQUIRE(fixture.faults.wait_for_held(1));
 
-  PendingWrite aligned(0, pattern(2, block));
-  PendingWrite elsewhere(block, pattern(3, block));
+  PendingWrite aligned(0, pattern(block, 2));
+  PendingWrite elsewhere(block, pattern(block, 3));
   aligned.start(*other.queue);
   elsewhere.start(*other.queue);
   turn(*other.queue);
@@ -271,8 +269,8 @@ TEST_CASE("an aligned write does not pass a read-modify-write of its block on an
   REQUIRE(drive(fixture.queue, [&] { return sub_block.io.is_complete(); }));
   CHECK(is_readable(other.queue->wakeup_fd()));
   REQUIRE(drive(*other.queue, [&] { return aligned.io.is_complete(); }));
-  fixture.expect(0, pattern(2, block));
-  fixture.expect(block, pattern(3, block));
+  fixture.expect(0, pattern(block, 2));
+  fixture.expect(block, pattern(block, 3));
   CHECK(fixture.is_as_expected());
 }
 
@@ -282,12 +280,12 @@ TEST_CASE("the first sub-block write waits for aligned writes that began without
   Faults other_faults;
   Stack other(fixture.device, other_faults);
   other_faults.hold(Faults::Hold::starts);
-  PendingWrite aligned(0, pattern(1, block));
+  PendingWrite aligned(0, pattern(block, 1));
   aligned.start(*other.queue);
   turn(*other.queue);
   REQUIRE(other_faults.wait_for_held(1));
 
-  PendingWrite sub_block(100, pattern(2, 50));
+  PendingWrite sub_block(100, pattern(50, 2));
   fixture.stack.passed.clear();
   sub_block.start(fixture.queue);
   turn(fixture.queue);
@@ -296,8 +294,8 @@ TEST_CASE("the first sub-block write waits for aligned writes that began without
   other_faults.release_all();
   REQUIRE(drive(*other.queue, [&] { return aligned.io.is_complete(); }));
   REQUIRE(drive(fixture.queue, [&] { return sub_block.io.is_complete(); }));
-  fixture.expect(0, pattern(1, block));
-  fixture.expect(100, pattern(2, 50));
+  fixture.expect(0, pattern(block, 1));
+  fixture.expect(100, pattern(50, 2));
   CHECK(fixture.is_as_expected());
 }
 
@@ -306,7 +304,7 @@ TEST_CASE("sub-block writes into one block in one batch all survive") {
   fixture.fill();
   std::deque<PendingWrite> writes;
   for (std::uint64_t offset = 0; offset < 3 * block; offset += 512) {
-    const Bytes bytes = pattern(1000 + offset, 512);
+    const Bytes bytes = pattern(512, 1000 + offset);
     fixture.expect(offset, bytes);
     fixture.queue.submit(writes.emplace_back(offset, bytes).io);
   }
@@ -322,7 +320,7 @@ TEST_CASE("operations beyond the number of tasks wait for them") {
   Bytes expected(device_size);
   std::deque<PendingWrite> writes;
   for (std::uint64_t offset = 0; offset + 700 <= device_size; offset += 700) {
-    const Bytes bytes = pattern(offset, 700);
+    const Bytes bytes = pattern(700, offset);
     std::copy(bytes.begin(), bytes.end(), expected.begin() + static_cast<std::ptrdiff_t>(offset));
     stack.queue->submit(writes.emplace_back(offset, bytes).io);
     REQUIRE(stack.queue->in_flight() == writes.size());

@@ -17,7 +17,7 @@
 #include "test/engine/test_io.h"
 
 using namespace engine;
-using namespace engine::test;
+using namespace test;
 
 namespace {
 
@@ -70,7 +70,7 @@ struct Writer {
       std::deque<TestIo> ios;
       for (const auto [offset, length] : places) {
         const bool zeroes = random() % 4 == 0;
-        const auto bytes = zeroes ? std::vector<std::byte>(length) : pattern(random(), length);
+        const auto bytes = zeroes ? std::vector<std::byte>(length) : pattern(length, random());
         memories.emplace_back(offset, length, block);
         std::copy(bytes.begin(), bytes.end(), memories.back().bytes());
         ios.emplace_back(zeroes ? Operation::write_zeroes : Operation::write, offset, length,

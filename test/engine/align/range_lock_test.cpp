@@ -15,7 +15,7 @@
 #include "test/engine/test_io.h"
 
 using namespace engine;
-using engine::test::is_readable;
+using test::is_readable;
 
 namespace {
 

@@ -20,35 +20,20 @@
 #include "test/engine/opened_file.h"
 #include "test/engine/test_io.h"
 
-using engine::AioQueue;
-using engine::BlockingPool;
-using engine::HarvestBy;
-using engine::Operation;
-using engine::test::drive;
-using engine::test::FileSizeLimit;
-using engine::test::IoMemory;
-using engine::test::OpenedFile;
-using engine::test::pattern;
-using engine::test::read_bytes;
-using engine::test::run;
-using engine::test::TestIo;
-using engine::test::write_bytes;
+using namespace engine;
+using namespace test;
 
 namespace {
 
 constexpr std::size_t block = 4096;  // bytes: a multiple of what any file system here asks for
 constexpr std::uint64_t mib = 1U << 20;
 
-struct Subject {
+struct Subject : OpenedQueue<AioQueue> {
   explicit Subject(std::uint64_t size, std::size_t depth_max = 16,
-                   HarvestBy harvest_by = engine::default_harvest())
-      : opened(size), queue(opened.file, pool, depth_max, harvest_by) {
+                   HarvestBy harvest_by = default_harvest())
+      : OpenedQueue(size, true, disk_folder(), depth_max, harvest_by) {
     REQUIRE(opened.is_direct);
   }
-
-  OpenedFile opened;
-  BlockingPool pool{2};
-  AioQueue queue;
 };
 
 // Memory and Io of a transfer of whole blocks.
@@ -65,7 +50,7 @@ struct Transfer {
 TEST_CASE("more operations than the kernel may hold are all done, by either way of harvesting") {
   const auto harvest_by = GENERATE(HarvestBy::ring, HarvestBy::system_call);
   Subject subject(mib, 4, harvest_by);
-  const auto content = pattern(1, 64 * block);
+  const auto content = pattern(64 * block, 1);
   subject.opened.temporary.write(0, content);
   std::deque<Transfer> reads;
   for (std::size_t i = 0; i < 64; ++i)
@@ -82,14 +67,14 @@ TEST_CASE("more operations than the kernel may hold are all done, by either way 
 }
 
 TEST_CASE("of a small batch that completes while it is submitted the first are answered early") {
-  OpenedFile opened(64 * block, true, engine::test::memory_folder());
-  if (!opened.is_direct || engine::default_harvest() != HarvestBy::ring) {
+  OpenedFile opened(64 * block, true, memory_folder());
+  if (!opened.is_direct || default_harvest() != HarvestBy::ring) {
     WARN("skipped: no direct I/O in memory here, or no look at the ring");
     return;
   }
   BlockingPool pool(1);
   AioQueue queue(opened.file, pool, 64);
-  opened.temporary.write(0, pattern(1, 64 * block));
+  opened.temporary.write(0, pattern(64 * block, 1));
   const std::size_t count = GENERATE(32U, 64U);
   std::deque<Transfer> reads;
   for (std::size_t i = 0; i < count; ++i)
@@ -118,13 +103,13 @@ TEST_CASE("one context serves many times the slots of its ring") {
 TEST_CASE("writes are exact wherever the file has holes, space set aside, or cached pages") {
   Subject subject(4 * mib);
   auto& file = subject.opened.temporary;
-  file.write(0, pattern(1, mib));  // cached and dirty
-  const auto fd = engine::test::open_fd(file.path(), O_RDWR);
+  file.write(0, pattern(mib, 1));  // cached and dirty
+  const auto fd = open_fd(file.path(), O_RDWR);
   REQUIRE(::posix_fallocate(fd.get(), mib, mib) == 0);  // unwritten; behind it a hole
   auto expected = file.read(0, 4 * mib);
   for (const std::uint64_t offset : {std::uint64_t{0}, mib - block, 2 * mib - block, 3 * mib}) {
     CAPTURE(offset);
-    const auto content = pattern(offset, 2 * block);
+    const auto content = pattern(2 * block, offset);
     CHECK(write_bytes(subject.queue, offset, content, block) ==
           static_cast<std::int64_t>(2 * block));
     std::copy(content.begin(), content.end(),
@@ -144,7 +129,7 @@ TEST_CASE("many writes into holes and reads beside them are exact, by either way
   for (std::size_t i = 0; i < 2 * count; ++i) {
     auto& transfer =
         transfers.emplace_back(i % 2 == 0 ? Operation::write : Operation::read, i * block, block);
-    if (i % 2 == 0) std::ranges::copy(pattern(i, block), transfer.memory.bytes());
+    if (i % 2 == 0) std::ranges::copy(pattern(block, i), transfer.memory.bytes());
     subject.queue.submit(transfer.io);
   }
   REQUIRE(drive(subject.queue, [&] { return subject.queue.in_flight() == 0; }));
@@ -153,7 +138,7 @@ TEST_CASE("many writes into holes and reads beside them are exact, by either way
     CAPTURE(i);
     CHECK(transfers[i].io.completions() == 1);
     CHECK(transfers[i].io.result() == static_cast<std::int64_t>(block));
-    const auto expected = i % 2 == 0 ? pattern(i, block) : std::vector<std::byte>(block);
+    const auto expected = i % 2 == 0 ? pattern(block, i) : Bytes(block);
     CHECK(std::equal(expected.begin(), expected.end(), transfers[i].memory.bytes()));
     CHECK(std::equal(expected.begin(), expected.end(),
                      content.begin() + static_cast<std::ptrdiff_t>(i * block)));
@@ -163,14 +148,14 @@ TEST_CASE("many writes into holes and reads beside them are exact, by either way
 TEST_CASE("in the tail reads and writes are exact at any alignment and never lengthen the file") {
   constexpr std::uint64_t size = 3 * block + 777;
   Subject subject(size);
-  const auto content = pattern(5, 100);
+  const auto content = pattern(100, 5);
   CHECK(write_bytes(subject.queue, size - 100, content, 1) == 100);
-  CHECK(write_bytes(subject.queue, 3 * block + 1, pattern(6, 3), 1, true) == 3);
+  CHECK(write_bytes(subject.queue, 3 * block + 1, pattern(3, 6), 1, true) == 3);
   CHECK(read_bytes(subject.queue, size - 100, 100, 1) == content);
   CHECK(subject.opened.temporary.size() == size);
-  auto tail = std::vector<std::byte>(777);
+  auto tail = Bytes(777);
   std::copy_n(content.begin(), 100, tail.end() - 100);
-  std::copy_n(pattern(6, 3).begin(), 3, tail.begin() + 1);
+  std::copy_n(pattern(3, 6).begin(), 3, tail.begin() + 1);
   CHECK(subject.opened.temporary.read(3 * block, 2 * block) == tail);
 }
 
@@ -194,7 +179,7 @@ TEST_CASE("a file that shrank gives EIO beyond its new end, and a line for peopl
       GENERATE(as<std::uint64_t>{}, 8 * block, 8 * block + 512, 8 * block + 100, 0);
   CAPTURE(new_size);
   Subject subject(mib);
-  subject.opened.temporary.write(0, pattern(3, mib));
+  subject.opened.temporary.write(0, pattern(mib, 3));
   subject.opened.temporary.resize(new_size);
   for (const std::uint64_t first : {0U, 7U, 8U, 100U}) {
     CAPTURE(first);
@@ -210,15 +195,15 @@ TEST_CASE("after a failed sync flushes and durable writes fail, and the rest goe
   Subject subject(mib);
   TestIo flush(Operation::flush, 0, 0);
   CHECK(run(subject.queue, flush) == 0);
-  CHECK(write_bytes(subject.queue, 0, pattern(1, block), block, true) ==
+  CHECK(write_bytes(subject.queue, 0, pattern(block, 1), block, true) ==
         static_cast<std::int64_t>(block));
   subject.opened.file.note_sync_failure(-EIO);
   TestIo late_flush(Operation::flush, 0, 0);
   CHECK(run(subject.queue, late_flush) == -EIO);
-  CHECK(write_bytes(subject.queue, 0, pattern(2, block), block, true) == -EIO);
-  CHECK(write_bytes(subject.queue, 0, pattern(3, block), block) ==
+  CHECK(write_bytes(subject.queue, 0, pattern(block, 2), block, true) == -EIO);
+  CHECK(write_bytes(subject.queue, 0, pattern(block, 3), block) ==
         static_cast<std::int64_t>(block));
-  CHECK(read_bytes(subject.queue, 0, block, block) == pattern(3, block));
+  CHECK(read_bytes(subject.queue, 0, block, block) == pattern(block, 3));
   CHECK(subject.opened.reports.lines().size() == 1);
 }
 
@@ -226,10 +211,10 @@ TEST_CASE("a flush that the kernel refuses is a failed sync") {
   // No file at all, so to speak: one that cannot be synced.
   std::array<int, 2> ends{};
   REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
-  const engine::FileDescriptor reading_end(ends[0]);
-  engine::FileTraits traits;
+  const FileDescriptor reading_end(ends[0]);
+  FileTraits traits;
   traits.size = traits.aligned_size = mib;
-  engine::BackingFile file(engine::FileDescriptor(ends[1]), {}, traits, [](std::string_view) {});
+  BackingFile file(FileDescriptor(ends[1]), {}, traits, [](std::string_view) {});
   BlockingPool pool(1);
   AioQueue queue(file, pool, 4);
   TestIo flush(Operation::flush, 0, 0);
@@ -240,8 +225,8 @@ TEST_CASE("a flush that the kernel refuses is a failed sync") {
 TEST_CASE("a durable write that finds no space is no failed sync") {
   Subject subject(4 * mib);
   const FileSizeLimit limit(mib);
-  CHECK(write_bytes(subject.queue, 2 * mib, pattern(1, block), block, true) == -EFBIG);
-  CHECK(write_bytes(subject.queue, 2 * mib, pattern(1, block), block) == -EFBIG);
+  CHECK(write_bytes(subject.queue, 2 * mib, pattern(block, 1), block, true) == -EFBIG);
+  CHECK(write_bytes(subject.queue, 2 * mib, pattern(block, 1), block) == -EFBIG);
   CHECK(subject.opened.file.sync_error() == 0);
 }
 
@@ -264,11 +249,11 @@ TEST_CASE("a context that the system has no room for names the limit and what is
 
 TEST_CASE("trims, zeroes, cache and status go by way of the pool while reads go on") {
   Subject subject(64 * mib);
-  subject.opened.temporary.write(0, pattern(1, mib));
+  subject.opened.temporary.write(0, pattern(mib, 1));
   TestIo discard(Operation::discard, 0, block);
   TestIo zeroes(Operation::write_zeroes, block, 63 * mib);
   TestIo cache(Operation::cache, 0, mib);
-  std::array<engine::Extent, 4> extents;
+  std::array<Extent, 4> extents;
   TestIo status(Operation::block_status, 0, 64 * mib);
   status.extents = extents;
   for (TestIo* io : {&discard, &zeroes, &cache}) subject.queue.submit(*io);
@@ -279,7 +264,7 @@ TEST_CASE("trims, zeroes, cache and status go by way of the pool while reads go 
   CHECK(zeroes.result() == 0);
   CHECK(cache.result() == 0);
   CHECK(read.io.result() == static_cast<std::int64_t>(block));
-  CHECK(subject.opened.temporary.read(0, mib) == std::vector<std::byte>(mib));
+  CHECK(subject.opened.temporary.read(0, mib) == Bytes(mib));
   REQUIRE(run(subject.queue, status) == 1);
   CHECK(extents[0].length == 64 * mib);
   CHECK(extents[0].zero);
@@ -289,9 +274,9 @@ TEST_CASE("what a hole is called reads as zeroes, also right after a write into 
   Subject subject(mib);
   for (std::uint64_t offset = 0; offset < mib; offset += 16 * block) {
     CAPTURE(offset);
-    REQUIRE(write_bytes(subject.queue, offset, pattern(offset, block), block) ==
+    REQUIRE(write_bytes(subject.queue, offset, pattern(block, offset), block) ==
             static_cast<std::int64_t>(block));
-    std::array<engine::Extent, 2> extents;
+    std::array<Extent, 2> extents;
     TestIo status(Operation::block_status, offset, mib - offset);
     status.extents = extents;
     REQUIRE(run(subject.queue, status) == 2);
@@ -332,7 +317,7 @@ TEST_CASE("queues of one file in several threads lose nothing") {
     for (std::size_t i = 0; i < blocks; ++i) {
       CAPTURE(thread, i);
       CHECK(opened.temporary.read(place(thread, i), block) ==
-            std::vector<std::byte>(block, std::byte(thread * blocks + i + 1)));
+            Bytes(block, std::byte(thread * blocks + i + 1)));
     }
   }
 }

@@ -12,20 +12,10 @@
 
 #include "test/engine/opened_file.h"
 
-using engine::BackingFile;
-using engine::Extent;
-using engine::FileDescriptor;
-using engine::FileTraits;
-using engine::test::FileSizeLimit;
-using engine::test::memory_folder;
-using engine::test::open_fd;
-using engine::test::OpenedFile;
-using engine::test::Reports;
-using engine::test::TemporaryFile;
+using namespace engine;
+using namespace test;
 
 namespace {
-
-using Bytes = std::vector<std::byte>;
 
 Bytes bytes(std::size_t length, int value) { return Bytes(length, std::byte(value)); }
 
@@ -133,7 +123,7 @@ TEST_CASE("long ranges are cut into bounded pieces, at the sectors of a block de
 }
 
 TEST_CASE("zeroing works on any file system, and says beforehand when it would be slow") {
-  const auto folder = GENERATE(engine::test::disk_folder(), memory_folder());
+  const auto folder = GENERATE(disk_folder(), memory_folder());
   const bool no_hole = GENERATE(false, true);
   CAPTURE(folder, no_hole);
   OpenedFile opened(1U << 20, false, folder);

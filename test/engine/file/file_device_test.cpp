@@ -16,27 +16,10 @@
 #include "test/engine/opened_file.h"
 #include "test/engine/test_io.h"
 
-using engine::BlockDevice;
-using engine::BlockingPool;
-using engine::DirectIo;
-using engine::FileSpec;
-using engine::Operation;
-using engine::test::Contract;
-using engine::test::ContractSubject;
-using engine::test::disk_folder;
-using engine::test::LoopDevice;
-using engine::test::memory_folder;
-using engine::test::pattern;
-using engine::test::read_bytes;
-using engine::test::run;
-using engine::test::SmallFileSystem;
-using engine::test::TemporaryFile;
-using engine::test::TestIo;
-using engine::test::write_bytes;
+using namespace engine;
+using namespace test;
 
 namespace {
-
-using Bytes = std::vector<std::byte>;
 
 constexpr std::uint64_t mib = 1U << 20;
 
@@ -52,7 +35,7 @@ struct Backing {
 bool direct_io_works(const std::string& folder) {
   Backing backing(folder, 4096);
   const FileSpec spec{.path = backing.file.path()};
-  if (engine::open_device(spec, backing.pool)->mode() == "direct") return true;
+  if (open_device(spec, backing.pool)->mode() == "direct") return true;
   WARN("skipped: no direct I/O in " << folder);
   return false;
 }
@@ -65,12 +48,12 @@ void check_file(const std::string& folder, DirectIo mode, std::uint64_t window_o
     ContractSubject subject;
     FileSpec spec{.path = backing->file.path(), .direct_io = mode, .offset = window_offset};
     if (window_offset != 0) spec.size = size;
-    subject.device = engine::open_device(spec, backing->pool);
+    subject.device = open_device(spec, backing->pool);
     subject.backing_size = [backing] { return backing->file.size(); };
     subject.backing = backing;
     return subject;
   };
-  engine::test::check_contract(contract);
+  check_contract(contract);
 }
 
 void check_loop(std::uint32_t block_size, DirectIo mode) {
@@ -85,14 +68,14 @@ void check_loop(std::uint32_t block_size, DirectIo mode) {
       backing->loop.emplace(std::move(*loop));
     REQUIRE(backing->loop);
     ContractSubject subject;
-    subject.device = engine::open_device(FileSpec{.path = backing->loop->path(), .direct_io = mode},
-                                         backing->pool);
+    subject.device =
+        open_device(FileSpec{.path = backing->loop->path(), .direct_io = mode}, backing->pool);
     if (mode == DirectIo::on) CHECK(subject.device->geometry().block_size == block_size);
     subject.backing_size = [backing] { return backing->file.size(); };
     subject.backing = backing;
     return subject;
   };
-  engine::test::check_contract(contract);
+  check_contract(contract);
 }
 
 }  // namespace
@@ -135,15 +118,15 @@ TEST_CASE("a window leaves every byte around it alone") {
   CAPTURE(static_cast<int>(mode), size);
   const std::uint64_t offset = 4096 + 512;
   const TemporaryFile file(disk_folder(), 4 * 65536);
-  auto expected = pattern(1, 4 * 65536);
+  auto expected = pattern(4 * 65536, 1);
   file.write(0, expected);
   BlockingPool pool(1);
-  const auto device = engine::open_device(
+  const auto device = open_device(
       FileSpec{.path = file.path(), .direct_io = mode, .offset = offset, .size = size}, pool);
   const auto queue = device->make_queue(4);
   const auto block_size = device->geometry().block_size;
 
-  const auto content = pattern(2, size);
+  const auto content = pattern(size, 2);
   CHECK(write_bytes(*queue, 0, content, block_size) == static_cast<std::int64_t>(size));
   std::copy(content.begin(), content.end(), expected.begin() + static_cast<std::ptrdiff_t>(offset));
   CHECK(file.read(0, expected.size()) == expected);
@@ -157,7 +140,7 @@ TEST_CASE("a window leaves every byte around it alone") {
   CHECK(run(*queue, discard) == 0);
   CHECK(file.read(0, expected.size()) == expected);
 
-  std::array<engine::Extent, 8> extents;
+  std::array<Extent, 8> extents;
   TestIo status(Operation::block_status, 0, size);
   status.extents = extents;
   const auto count = run(*queue, status);
@@ -170,17 +153,17 @@ TEST_CASE("a window leaves every byte around it alone") {
 TEST_CASE("four gibibytes are zeroed and trimmed although requests in between go on") {
   constexpr std::uint64_t size = 4ULL << 30;
   const TemporaryFile file(disk_folder(), size + 4096);
-  file.write(size, pattern(1, 4096));
-  file.write(size - 4096, pattern(2, 4096));
+  file.write(size, pattern(4096, 1));
+  file.write(size - 4096, pattern(4096, 2));
   BlockingPool pool(1);
-  const auto device = engine::open_device(FileSpec{.path = file.path()}, pool);
+  const auto device = open_device(FileSpec{.path = file.path()}, pool);
   const auto queue = device->make_queue(4);
   TestIo zeroes(Operation::write_zeroes, 0, size);
   TestIo trim(Operation::discard, 0, size);
   queue->submit(zeroes);
   queue->submit(trim);
-  CHECK(read_bytes(*queue, size, 4096, device->geometry().block_size) == pattern(1, 4096));
-  REQUIRE(engine::test::drive(*queue, [&] { return queue->in_flight() == 0; }));
+  CHECK(read_bytes(*queue, size, 4096, device->geometry().block_size) == pattern(4096, 1));
+  REQUIRE(drive(*queue, [&] { return queue->in_flight() == 0; }));
   CHECK(zeroes.result() == 0);
   CHECK(trim.result() == 0);
   CHECK(file.read(size - 4096, 4096) == Bytes(4096));
@@ -193,19 +176,18 @@ TEST_CASE("what the page cache cannot write out fails this flush and all later o
   const TemporaryFile file(full->folder(), 64 * mib);
   const auto loop = LoopDevice::make(file, 4096);
   if (!loop) return;
-  engine::test::Reports reports;
+  Reports reports;
   BlockingPool pool(2);
-  const auto device =
-      engine::open_device(FileSpec{.path = loop->path(), .direct_io = DirectIo::off}, pool,
-                          {.report = [&](std::string_view line) { reports.add(line); }});
+  const auto device = open_device(FileSpec{.path = loop->path(), .direct_io = DirectIo::off}, pool,
+                                  {.report = [&](std::string_view line) { reports.add(line); }});
   const auto queue = device->make_queue(4);
   const auto other = device->make_queue(4);
-  const auto flush = [](engine::IoQueue& on) {
+  const auto flush = [](IoQueue& on) {
     TestIo io(Operation::flush, 0, 0);
     return run(on, io);
   };
   REQUIRE(flush(*queue) == 0);
-  const auto content = pattern(1, mib);
+  const auto content = pattern(mib, 1);
   for (std::uint64_t i = 0; i < 4; ++i)
     CHECK(write_bytes(*queue, i * mib, content, 1) == static_cast<std::int64_t>(mib));
 
@@ -214,8 +196,8 @@ TEST_CASE("what the page cache cannot write out fails this flush and all later o
   CHECK(*error < 0);
   CHECK(flush(*queue) == error);
   CHECK(flush(*other) == error);
-  CHECK(write_bytes(*other, 0, pattern(2, 4096), 1, true) == *error);
-  CHECK(write_bytes(*other, 0, pattern(3, 4096), 1) == 4096);
+  CHECK(write_bytes(*other, 0, pattern(4096, 2), 1, true) == *error);
+  CHECK(write_bytes(*other, 0, pattern(4096, 3), 1) == 4096);
   CHECK(device->sync() == *error);
   CHECK(reports.lines().size() == 1);
 }
@@ -225,7 +207,7 @@ TEST_CASE("a device knows its store and its window, and makes the file longer") 
   const TemporaryFile other(disk_folder(), mib);
   BlockingPool pool(1);
   const auto open = [&](const std::string& path, std::uint64_t offset, std::uint64_t size) {
-    return engine::open_device(FileSpec{.path = path, .offset = offset, .size = size}, pool);
+    return open_device(FileSpec{.path = path, .offset = offset, .size = size}, pool);
   };
   const auto first = open(file.path(), 0, mib);
   const auto second = open(file.path(), mib, mib);
@@ -246,7 +228,7 @@ TEST_CASE("a device knows its store and its window, and makes the file longer") 
 TEST_CASE("a file that has lost its name is not made longer") {
   const TemporaryFile file(disk_folder(), mib);
   BlockingPool pool(1);
-  const auto device = engine::open_device(FileSpec{.path = file.path()}, pool);
+  const auto device = open_device(FileSpec{.path = file.path()}, pool);
   const TemporaryFile other(disk_folder(), mib);
   REQUIRE(std::rename(other.path().c_str(), file.path().c_str()) == 0);
   CHECK(device->grow(2 * mib) == -ESTALE);
@@ -261,7 +243,7 @@ TEST_CASE("queues of one device in several threads serve what they are given") {
   constexpr std::uint64_t size = threads * pieces * length + 100;
   const TemporaryFile file(disk_folder(), size);
   BlockingPool pool(2);
-  const auto device = engine::open_device(FileSpec{.path = file.path(), .direct_io = mode}, pool);
+  const auto device = open_device(FileSpec{.path = file.path(), .direct_io = mode}, pool);
   const auto place = [](std::size_t thread, std::size_t i) {
     return (i * threads + thread) * length;
   };

@@ -8,15 +8,11 @@
 #include <bit>
 #include <catch2/catch.hpp>
 #include <thread>
-#include <vector>
 
 #include "engine/buffer_pool.h"
 #include "test/engine/opened_file.h"
 
-using engine::test::disk_folder;
-using engine::test::memory_folder;
-using engine::test::open_fd;
-using engine::test::TemporaryFile;
+using namespace test;
 
 TEST_CASE("the alignment that is found is enough for direct reads at any multiple of it") {
   const auto folder = GENERATE(disk_folder(), memory_folder());
@@ -47,7 +43,7 @@ TEST_CASE("an alignment that only holes have answered for is 4096 at least") {
     return;
   }
   CHECK(engine::probe_alignment_by_reading(file.get(), 1U << 20) >= 4096U);
-  temporary.write(5 * 4096, std::vector<std::byte>(65536, std::byte{7}));
+  temporary.write(5 * 4096, Bytes(65536, std::byte{7}));
   const auto found = engine::probe_alignment_by_reading(file.get(), 1U << 20);
   REQUIRE(found);
   CHECK(found <= engine::probe_direct_alignment(file.get(), 1U << 20));
@@ -63,17 +59,17 @@ TEST_CASE("asking for holes changes nothing") {
   const auto folder = GENERATE(disk_folder(), memory_folder());
   const std::uint64_t size = GENERATE(as<std::uint64_t>{}, 1, 4096, 10'000);
   const TemporaryFile temporary(folder, size);
-  temporary.write(0, std::vector<std::byte>(size, std::byte{7}));
+  temporary.write(0, Bytes(size, std::byte{7}));
   const auto file = open_fd(temporary.path(), O_RDWR);
   CHECK(engine::probe_punch_hole(file.get()));
   CHECK(temporary.size() == size);
-  CHECK(temporary.read(0, size + 1) == std::vector<std::byte>(size, std::byte{7}));
+  CHECK(temporary.read(0, size + 1) == Bytes(size, std::byte{7}));
 }
 
 TEST_CASE("asking for holes destroys nothing in a file that grows meanwhile") {
   const TemporaryFile temporary(disk_folder(), 4096);
   const auto file = open_fd(temporary.path(), O_RDWR);
-  const std::vector<std::byte> content(64 << 10, std::byte{7});
+  const Bytes content(64 << 10, std::byte{7});
   std::atomic<bool> over{false};
   std::thread grower([&] {
     // The one that has the file locked makes it longer and writes there, again and again.
@@ -99,7 +95,7 @@ TEST_CASE("what is on no single device has no queue to ask") {
 
 TEST_CASE("a loop device answers for its queue") {
   const TemporaryFile temporary(disk_folder(), 1U << 20);
-  const auto loop = engine::test::LoopDevice::make(temporary, 512);
+  const auto loop = LoopDevice::make(temporary, 512);
   if (!loop) return;
   struct stat status {};
   REQUIRE(::stat(loop->path().c_str(), &status) == 0);

@@ -1,25 +1,20 @@
 #include "engine/file/file_queue.h"
 
 #include <catch2/catch.hpp>
-#include <vector>
 
 #include "engine/blocking_pool.h"
 #include "test/engine/opened_file.h"
 #include "test/engine/test_io.h"
 
-using engine::BlockingPool;
-using engine::FileQueue;
-using engine::Io;
-using engine::Operation;
-using engine::test::OpenedFile;
-using engine::test::TestIo;
+using namespace engine;
+using namespace test;
 
 namespace {
 
 // Answers reads itself and leaves the rest to the lane.
 class HalfQueue final : public FileQueue {
  public:
-  HalfQueue(engine::BackingFile& file, BlockingPool& pool) : FileQueue(file, pool) {}
+  HalfQueue(BackingFile& file, BlockingPool& pool) : FileQueue(file, pool) {}
 
   void flush() noexcept override {
     while (Io* const io = waiting_.pop_front()) {
@@ -36,21 +31,19 @@ class HalfQueue final : public FileQueue {
 }  // namespace
 
 TEST_CASE("a file queue completes its own results and those of the lane in harvest") {
-  OpenedFile opened(4096, false);
-  BlockingPool pool(1);
-  HalfQueue queue(opened.file, pool);
-  std::vector<std::byte> memory(512);
+  OpenedQueue<HalfQueue> subject(4096);
+  Bytes memory(512);
   TestIo read(Operation::read, 0, memory.size(), memory.data());
   TestIo flush(Operation::flush, 0, 0);
-  queue.submit(read);
-  queue.submit(flush);
-  CHECK(queue.in_flight() == 2);
+  subject.queue.submit(read);
+  subject.queue.submit(flush);
+  CHECK(subject.queue.in_flight() == 2);
 
-  queue.flush();
-  CHECK(engine::test::is_readable(queue.wakeup_fd()));
+  subject.queue.flush();
+  CHECK(is_readable(subject.queue.wakeup_fd()));
   CHECK_FALSE(read.is_complete());
-  REQUIRE(engine::test::drive(queue, [&] { return flush.is_complete(); }));
+  REQUIRE(drive(subject.queue, [&] { return flush.is_complete(); }));
   CHECK(read.result() == 512);
   CHECK(flush.result() == 0);
-  CHECK(queue.in_flight() == 0);
+  CHECK(subject.queue.in_flight() == 0);
 }

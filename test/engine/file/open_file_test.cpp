@@ -23,15 +23,8 @@
 #include "engine/open_device.h"
 #include "test/engine/opened_file.h"
 
-using engine::BlockingPool;
-using engine::DirectIo;
-using engine::FileSpec;
-using engine::open_device;
-using engine::test::disk_folder;
-using engine::test::LoopDevice;
-using engine::test::memory_folder;
-using engine::test::Reports;
-using engine::test::TemporaryFile;
+using namespace engine;
+using namespace test;
 
 namespace {
 
@@ -252,7 +245,7 @@ TEST_CASE("a read-only block device is served read-only or not at all") {
   const TemporaryFile file(disk_folder(), mib);
   const auto loop = LoopDevice::make(file, 512);
   if (!loop) return;
-  const auto device = engine::test::open_fd(loop->path(), O_RDONLY);
+  const auto device = open_fd(loop->path(), O_RDONLY);
   const auto set_read_only = [&](int value) {
     return ::ioctl(device.get(), BLKROSET, &value) == 0;
   };

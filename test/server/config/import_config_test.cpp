@@ -14,13 +14,13 @@ namespace {
 
 server::ImportedConfig import_text(const std::string& text) {
   const auto file = TemporaryFile(text);
-  return server::import_config(file.path);
+  return server::import_config(file.path());
 }
 
 // The translation, as our own reader takes it.
 server::Config imported(const std::string& text) {
   const auto file = TemporaryFile(import_text(text).toml);
-  auto config = server::read_config(file.path);
+  auto config = server::read_config(file.path());
   server::validate(config);
   return config;
 }
@@ -48,7 +48,7 @@ TEST_CASE("an export of nbd-server becomes one of ours, with its addresses and T
 TEST_CASE("the networks of an authfile become rules, without the bits behind their prefixes") {
   const auto networks =
       TemporaryFile("127.0.0.1\n192.168.1.1/8 # more\n\n# nobody\nfe80::1:0/112\nsomebody\n");
-  const auto text = "[generic]\n[a]\nexportname = /a\nauthfile = " + networks.path + "\n";
+  const auto text = "[generic]\n[a]\nexportname = /a\nauthfile = " + networks.path() + "\n";
   const auto config = imported(text);
   const auto& allow = config.exports.at(0).access.allow;
   REQUIRE(allow.size() == 3);
@@ -60,7 +60,7 @@ TEST_CASE("the networks of an authfile become rules, without the bits behind the
 
 TEST_CASE("an export that nobody could use, or in another way, is left out with a note") {
   const auto nobody = TemporaryFile("# nobody\n");
-  for (const auto& line : {"authfile = " + nobody.path, std::string("multifile = true"),
+  for (const auto& line : {"authfile = " + nobody.path(), std::string("multifile = true"),
                            std::string("temporary = true"), std::string("tlsonly = true")}) {
     CAPTURE(line);
     const auto result = import_text("[generic]\n[a]\nexportname = /a\n" + line + "\n");

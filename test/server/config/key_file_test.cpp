@@ -21,7 +21,7 @@ TEST_CASE("sections, keys and comments of a key file are read") {
       "readonly = false\n"
       "[generic]\n"
       "port = 99");
-  const auto sections = server::read_key_file(file.path);
+  const auto sections = server::read_key_file(file.path());
   REQUIRE(sections.size() == 2);
   CHECK(sections[0].name == "generic");
   CHECK(sections[0].text("user") == "nbd");
@@ -33,8 +33,8 @@ TEST_CASE("sections, keys and comments of a key file are read") {
   CHECK_FALSE(sections[1].flag("trim"));
   CHECK(sections[1].number("filesize") == 1048576);
   CHECK(sections[1].text("odd") == " \\x\\y\\");
-  CHECK(sections[1].place() == file.path + ":6");
-  CHECK(sections[1].place(*sections[1].find("filesize")) == file.path + ":9");
+  CHECK(sections[1].place() == file.path() + ":6");
+  CHECK(sections[1].place(*sections[1].find("filesize")) == file.path() + ":9");
 }
 
 TEST_CASE("what is no key file is refused with file and line") {
@@ -48,7 +48,7 @@ TEST_CASE("what is no key file is refused with file and line") {
         Case{"\n[]\n", ":2: expected a section"}}) {
     CAPTURE(text);
     const auto file = TemporaryFile(text);
-    CHECK_THROWS_WITH(server::read_key_file(file.path), Catch::Contains(file.path + complaint));
+    CHECK_THROWS_WITH(server::read_key_file(file.path()), Catch::Contains(file.path() + complaint));
   }
   CHECK_THROWS_WITH(server::read_key_file("/does/not/exist"), Catch::Contains("/does/not/exist"));
   CHECK_THROWS_WITH(server::read_key_file("/tmp"), Catch::Contains("/tmp"));
@@ -56,7 +56,7 @@ TEST_CASE("what is no key file is refused with file and line") {
 
 TEST_CASE("values of the wrong kind are refused with their line") {
   const auto file = TemporaryFile("[a]\nb = yes\nc = 1M\nd =\n");
-  const auto section = server::read_key_file(file.path).front();
+  const auto section = server::read_key_file(file.path()).front();
   CHECK_THROWS_WITH(section.flag("b"), Catch::Contains(":2: b = yes: expected true or false"));
   CHECK_THROWS_WITH(section.number("c"), Catch::Contains(":3: c = 1M: expected a whole number"));
   CHECK_THROWS_WITH(section.number("d"), Catch::Contains(":4: d"));

@@ -40,7 +40,7 @@ lock = false
 [[export]]
 path = "/srv/other.img"
 )");
-  const auto config = server::read_config(file.path);
+  const auto config = server::read_config(file.path());
   CHECK(config.listen == std::vector<std::string>{"127.0.0.1:10809", "unix:/run/loopnbd/nbd.sock"});
   CHECK(config.workers == 2);
   CHECK(config.memory == 32U << 20);
@@ -95,8 +95,8 @@ TEST_CASE("a wrong configuration is refused with file, line, key and remedy") {
   for (const auto& [text, line, complaint] : cases) {
     CAPTURE(text);
     const auto file = TemporaryFile(text);
-    CHECK_THROWS_WITH(server::read_config(file.path),
-                      Catch::Contains(file.path + line) && Catch::Contains(complaint));
+    CHECK_THROWS_WITH(server::read_config(file.path()),
+                      Catch::Contains(file.path() + line) && Catch::Contains(complaint));
   }
   CHECK_THROWS_WITH(server::read_config("/does/not/exist.toml"),
                     Catch::Contains("/does/not/exist.toml"));
@@ -119,7 +119,7 @@ TEST_CASE("files on the command line become exports") {
 TEST_CASE("flags go before what the configuration file says") {
   const auto file =
       TemporaryFile("workers = 3\nmemory = \"128M\"\n[[export]]\npath = \"/srv/a.img\"\n");
-  const auto config = parse({"--config", file.path.c_str(), "--workers", "1", "b=/srv/b.img"});
+  const auto config = parse({"--config", file.path().c_str(), "--workers", "1", "b=/srv/b.img"});
   CHECK(config.workers == 1);
   CHECK(config.memory == 128U << 20);
   CHECK(config.exports.size() == 2);

@@ -15,7 +15,7 @@ namespace {
 
 Config read(const std::string& text) {
   const auto file = TemporaryFile(text);
-  auto config = server::read_config(file.path);
+  auto config = server::read_config(file.path());
   server::validate(config);
   return config;
 }

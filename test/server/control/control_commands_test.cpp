@@ -21,7 +21,7 @@ class Targets {
   Targets() {
     auto config = server::ExportConfig{};
     config.name = "disk";
-    config.path = disk_.path;
+    config.path = disk_.path();
     exports_.open({config});
   }
 
@@ -46,7 +46,7 @@ class Targets {
   }
 
   server::LiveExports& exports() noexcept { return exports_; }
-  const std::string& path() const noexcept { return disk_.path; }
+  const std::string& path() const noexcept { return disk_.path(); }
 
   std::vector<server::Departure> reloads;
   bool stopped = false;
@@ -134,9 +134,9 @@ TEST_CASE("a reload says what it has changed and what it could not") {
 TEST_CASE("exports are added to the list and removed from it") {
   auto targets = Targets();
   const auto another = test::TemporaryFile(std::string(4096, 'n'));
-  targets.result({{"command", "add"}, {"export", "new"}, {"path", another.path}});
+  targets.result({{"command", "add"}, {"export", "new"}, {"path", another.path()}});
   CHECK(targets.exports().table()->all().size() == 2);
-  CHECK_THAT(targets.refusal({{"command", "add"}, {"path", another.path}}),
+  CHECK_THAT(targets.refusal({{"command", "add"}, {"path", another.path()}}),
              Catch::Contains("\"export\" is missing"));
   targets.result({{"command", "remove"}, {"export", "new"}});
   CHECK(targets.exports().table()->all().size() == 1);

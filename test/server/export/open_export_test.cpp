@@ -20,7 +20,7 @@ server::ExportConfig export_of(const std::string& path) {
 TEST_CASE("an export is opened as its configuration says") {
   const auto file = test::TemporaryFile(std::string(10'000, 'x'));
   auto pool = engine::BlockingPool(1);
-  auto config = export_of(file.path);
+  auto config = export_of(file.path());
   config.read_only = true;
   config.direct_io = engine::DirectIo::off;
   config.offset = 1000;
@@ -35,12 +35,12 @@ TEST_CASE("an export is opened as its configuration says") {
 TEST_CASE("a refusal names the export and is for its user") {
   const auto file = test::TemporaryFile(std::string(10'000, 'x'));
   auto pool = engine::BlockingPool(1);
-  auto config = export_of(file.path + "-missing");
+  auto config = export_of(file.path() + "-missing");
   CHECK_THROWS_AS(server::open_export(config, pool), server::UserError);
   CHECK_THROWS_WITH(server::open_export(config, pool), Catch::Contains("export \"disk\""));
   CHECK_THROWS_AS(server::open_export_device(config, pool, {}), engine::OpenError);
 
-  config.path = file.path;
+  config.path = file.path();
   config.partition = "1";
   CHECK_THROWS_AS(server::open_export(config, pool), server::UserError);
 }

@@ -39,7 +39,7 @@ struct Plan {
 ExportConfig config_of(const std::string& name, const test::TemporaryFile& file) {
   auto config = ExportConfig{};
   config.name = name;
-  config.path = file.path;
+  config.path = file.path();
   config.direct_io = engine::DirectIo::off;
   return config;
 }

@@ -18,7 +18,7 @@ namespace {
 struct ServedFile {
   explicit ServedFile(bool read_only = false, std::uint64_t offset = 0) {
     config.name = "disk";
-    config.path = file.path;
+    config.path = file.path();
     config.direct_io = engine::DirectIo::off;
     config.read_only = read_only;
     config.offset = offset;
@@ -31,7 +31,7 @@ struct ServedFile {
   }
   off_t length() const {
     struct stat status {};
-    REQUIRE(::stat(file.path.c_str(), &status) == 0);
+    REQUIRE(::stat(file.path().c_str(), &status) == 0);
     return status.st_size;
   }
 
@@ -85,9 +85,9 @@ TEST_CASE("a resize keeps to the file that is served") {
   auto served = ServedFile();
   auto resize = Resize(20000, false);
   const auto config = resize.configure(*served.target);
-  const auto old_path = served.file.path;
+  const auto old_path = served.file.path();
   const auto other = test::TemporaryFile("another file");
-  REQUIRE(std::rename(other.path.c_str(), old_path.c_str()) == 0);
+  REQUIRE(std::rename(other.path().c_str(), old_path.c_str()) == 0);
   CHECK_THROWS_WITH(resize.prepare(config, *served.device), Catch::Contains("is another file"));
 }
 

@@ -17,7 +17,7 @@ constexpr auto* bob = "bob:ffeeddccbbaa99887766554433221100\n";
 TlsConfig with_keys(const TemporaryFile& file) {
   auto config = TlsConfig{};
   config.mode = proto::TlsMode::allow;
-  config.psk_file = file.path;
+  config.psk_file = file.path();
   return config;
 }
 
@@ -26,7 +26,7 @@ TlsConfig with_keys(const TemporaryFile& file) {
 TEST_CASE("keys are read by user, as psktool writes them") {
   const auto file = TemporaryFile(std::string("# comment\n\n") + alice +
                                   "host:7:" + std::string(128, 'a') + "\r\n" + bob);
-  const auto keys = server::read_keys(file.path);
+  const auto keys = server::read_keys(file.path());
   REQUIRE(keys.size() == 3);
   CHECK(keys.at("alice").size() == 16);
   CHECK(keys.at("alice").front() == 0x00);
@@ -40,11 +40,11 @@ TEST_CASE("a wrong line of keys is refused by its number, and its secret is not 
         "alice:00112233445566778899aabbccddeef", "alice:00112233445566778899aabbccddeegg"}) {
     CAPTURE(line);
     const auto file = TemporaryFile(std::string(bob) + line + "\n");
-    CHECK_THROWS_WITH(server::read_keys(file.path), Catch::Contains(file.path + ":2:") &&
-                                                        Catch::Contains("psktool") &&
-                                                        !Catch::Contains("0011"));
+    CHECK_THROWS_WITH(server::read_keys(file.path()), Catch::Contains(file.path() + ":2:") &&
+                                                          Catch::Contains("psktool") &&
+                                                          !Catch::Contains("0011"));
   }
-  CHECK_THROWS_WITH(server::read_keys(TemporaryFile("# nobody\n").path),
+  CHECK_THROWS_WITH(server::read_keys(TemporaryFile("# nobody\n").path()),
                     Catch::Contains("holds no key"));
   CHECK_THROWS_WITH(server::read_keys("/does/not/exist"),
                     Catch::Contains("/does/not/exist") && Catch::Contains("No such file"));
@@ -61,7 +61,7 @@ TEST_CASE("a reload gives new credentials to those who come, and leaves the old 
   auto context = TlsContext(with_keys(file));
   const auto before = context.credentials();
   CHECK(before->mode() == proto::TlsMode::allow);
-  file.write(bob);
+  file.replace(bob);
   context.reload();
   CHECK_FALSE(before->key_of("alice").empty());
   CHECK(before->key_of("bob").empty());
@@ -73,7 +73,7 @@ TEST_CASE("a reload of what is wrong or gone keeps what there was") {
   auto file = std::make_unique<TemporaryFile>(alice);
   auto context = TlsContext(with_keys(*file));
   const auto before = context.credentials();
-  file->write("alice:nonsense\n");
+  file->replace("alice:nonsense\n");
   CHECK_THROWS_AS(context.reload(), UserError);
   CHECK(context.credentials() == before);
   const auto config = with_keys(*file);
@@ -90,7 +90,7 @@ TEST_CASE("a reload of what is wrong or gone keeps what there was") {
 TEST_CASE("credentials that were read apart are put in place without reading them again") {
   auto file = std::make_unique<TemporaryFile>(alice);
   auto context = TlsContext(with_keys(*file));
-  file->write(bob);
+  file->replace(bob);
   auto read = TlsContext(with_keys(*file));
   const auto credentials = read.credentials();
   file.reset();

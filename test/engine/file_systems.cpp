@@ -1,8 +1,6 @@
-#include "test/engine/temporary_file.h"
+#include "test/engine/file_systems.h"
 
-#include <fcntl.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -15,26 +13,12 @@
 #include <stdexcept>
 #include <utility>
 
-#include "engine/file_descriptor.h"
-
-namespace engine::test {
+namespace test {
 
 namespace {
 
 [[noreturn]] void fail(const std::string& what) {
   throw std::runtime_error(what + ": " + std::strerror(errno));
-}
-
-FileDescriptor open_file(const std::string& path, int flags) {
-  FileDescriptor file(::open(path.c_str(), flags | O_CLOEXEC));
-  if (!file) fail(path);
-  return file;
-}
-
-struct stat status_of(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) fail(path);
-  return status;
 }
 
 // The first line that a command prints; empty when it fails.
@@ -51,42 +35,6 @@ std::string output_of(const std::string& command) {
 
 std::string disk_folder() { return LOOPNBD_TEST_FOLDER; }
 std::string memory_folder() { return "/dev/shm"; }
-
-TemporaryFile::TemporaryFile(const std::string& folder, std::uint64_t size)
-    : path_(folder + "/loopnbd-XXXXXX") {
-  const FileDescriptor file(::mkstemp(path_.data()));
-  if (!file) fail(path_);
-  resize(size);
-}
-
-TemporaryFile::~TemporaryFile() { ::unlink(path_.c_str()); }
-
-std::uint64_t TemporaryFile::size() const {
-  return static_cast<std::uint64_t>(status_of(path_).st_size);
-}
-
-std::uint64_t TemporaryFile::allocated() const {
-  return static_cast<std::uint64_t>(status_of(path_).st_blocks) * 512;
-}
-
-void TemporaryFile::resize(std::uint64_t size) const {
-  if (::truncate(path_.c_str(), static_cast<off_t>(size)) != 0) fail(path_);
-}
-
-std::vector<std::byte> TemporaryFile::read(std::uint64_t offset, std::size_t length) const {
-  const auto file = open_file(path_, O_RDONLY);
-  std::vector<std::byte> bytes(length);
-  const auto got = ::pread(file.get(), bytes.data(), length, static_cast<off_t>(offset));
-  if (got < 0) fail(path_);
-  bytes.resize(static_cast<std::size_t>(got));
-  return bytes;
-}
-
-void TemporaryFile::write(std::uint64_t offset, const std::vector<std::byte>& bytes) const {
-  const auto file = open_file(path_, O_WRONLY);
-  const auto put = ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-  if (put != static_cast<ssize_t>(bytes.size())) fail(path_);
-}
 
 FileSizeLimit::FileSizeLimit(std::uint64_t size) {
   std::signal(SIGXFSZ, SIG_IGN);  // would end the process instead
@@ -138,4 +86,4 @@ LoopDevice::~LoopDevice() {
   if (!path_.empty()) output_of("losetup --detach '" + path_ + "'");
 }
 
-}  // namespace engine::test
+}  // namespace test

@@ -1,5 +1,5 @@
-// Bytes for tests, written down without the code under test: as hexadecimal text, or piece by
-// piece.
+// Bytes for tests, written down without the code under test: as a pattern, as hexadecimal text,
+// or piece by piece.
 #pragma once
 
 #include <cstddef>
@@ -9,9 +9,21 @@
 #include <string_view>
 #include <vector>
 
-namespace proto_test {
+namespace test {
 
 using Bytes = std::vector<std::byte>;
+
+// Bytes that differ from one place, and one seed, to the next. None is zero, so that lost bytes do
+// not look like holes.
+inline Bytes pattern(std::size_t length, std::uint64_t seed) {
+  Bytes bytes(length);
+  std::uint64_t state = seed;
+  for (std::byte& byte : bytes) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    byte = static_cast<std::byte>(1 + (state >> 33) % 255);
+  }
+  return bytes;
+}
 
 // "00 01ff" -> three bytes. Blanks are ignored; only lower-case digits.
 inline Bytes from_hex(std::string_view text) {
@@ -65,4 +77,4 @@ class Builder {
   Bytes bytes_;
 };
 
-}  // namespace proto_test
+}  // namespace test

@@ -1,43 +1,22 @@
-// Files and loop devices that the engine's tests work on; gone when the object is. Throws
-// std::runtime_error when something is not possible here.
+// Folders, full and small file systems, and loop devices that the engine's tests work on; gone when
+// the object is. Throws std::runtime_error when something is not possible here.
 #pragma once
 
 #include <sys/resource.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
-namespace engine::test {
+#include "test/support/temporary_file.h"
+
+namespace test {
 
 // A folder on the file system of the build: ext4 or the like, with direct I/O on most machines.
 std::string disk_folder();
 // A folder on tmpfs.
 std::string memory_folder();
-
-class TemporaryFile {
- public:
-  // `size` bytes, all of them a hole.
-  TemporaryFile(const std::string& folder, std::uint64_t size);
-  ~TemporaryFile();
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-
-  const std::string& path() const noexcept { return path_; }
-  std::uint64_t size() const;
-  std::uint64_t allocated() const;  // bytes
-  void resize(std::uint64_t size) const;
-
-  // By way of the page cache, as any other program would.
-  std::vector<std::byte> read(std::uint64_t offset, std::size_t length) const;
-  void write(std::uint64_t offset, const std::vector<std::byte>& bytes) const;
-
- private:
-  std::string path_;
-};
 
 // While it lives, this process cannot write behind `size` bytes of any file: such writes fail with
 // EFBIG, as they do with ENOSPC on a full file system.
@@ -86,4 +65,4 @@ class LoopDevice {
   std::string path_;
 };
 
-}  // namespace engine::test
+}  // namespace test
