@@ -5,9 +5,11 @@ Part of style_test.py, which calls check() with the paths of the repository.
 
 import re
 
-# Sources of server/ without a test of their own, and the test that covers them: most of them talk
+# Sources without a test of their own, and the test that covers them: most of them talk
 # to the kernel or to real clients, so that a test of the whole program shows more.
 COVERED_BY = {
+    "engine/file/block_device_use.cpp": "test/engine/file/open_file_test.cpp",
+    "engine/file/loop_devices.cpp": "test/engine/file/open_file_test.cpp",
     "server/attach/attach.cpp": "test/vm/attach_test.py",
     "server/attach/attached_device.cpp": "test/vm/attach_recovery_test.py",
     "server/attach/attachment_loop.cpp": "test/vm/attach_test.py",

@@ -55,10 +55,10 @@ FileIdentity file_identity(const struct stat& status) noexcept {
 }
 
 BackingFile::BackingFile(FileDescriptor direct, FileDescriptor buffered, FileTraits traits,
-                         std::function<void(std::string_view)> report, FileDescriptor lock)
+                         std::function<void(std::string_view)> report, FileHold hold)
     : direct_(std::move(direct)),
       buffered_(std::move(buffered)),
-      lock_(std::move(lock)),
+      hold_(std::move(hold)),
       traits_(std::move(traits)),
       report_(std::move(report)),
       can_discard_(traits_.can_discard),
@@ -196,8 +196,7 @@ std::uint64_t BackingFile::piece_length(std::uint64_t offset, std::uint64_t leng
 
 // fallocate on the window, which never changes the file's size.
 int BackingFile::allocate(int mode, std::uint64_t offset, std::uint64_t length) noexcept {
-  // Any descriptor does: what is punched leaves the page cache, too.
-  while (::fallocate(buffered_.get(), mode | FALLOC_FL_KEEP_SIZE, to_off(file_offset(offset)),
+  while (::fallocate(changing_fd(), mode | FALLOC_FL_KEEP_SIZE, to_off(file_offset(offset)),
                      to_off(length)) != 0) {
     if (errno == ENOSYS) return -EOPNOTSUPP;
     if (errno != EINTR) return -errno;
@@ -214,7 +213,7 @@ int BackingFile::discard(std::uint64_t offset, std::uint64_t length) noexcept {
     const auto end = (file_offset(offset) + length) / sector * sector;
     if (begin >= end) return 0;
     std::array<std::uint64_t, 2> range{begin, end - begin};
-    error = ::ioctl(buffered_.get(), BLKDISCARD, range.data()) == 0 ? 0 : -errno;
+    error = ::ioctl(changing_fd(), BLKDISCARD, range.data()) == 0 ? 0 : -errno;
   } else {
     error = allocate(FALLOC_FL_PUNCH_HOLE, offset, length);
   }

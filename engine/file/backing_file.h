@@ -17,6 +17,7 @@
 #include <string_view>
 #include <utility>
 
+#include "engine/file/block_device_use.h"
 #include "engine/file/sync_overlap.h"
 #include "engine/file_descriptor.h"
 #include "engine/io.h"
@@ -50,15 +51,20 @@ struct FileTraits {
       UINT64_MAX;  // bytes: longer direct I/O is always refused with it
 };
 
+// Keeps others off a file while it is served.
+struct FileHold {
+  FileDescriptor lock;  // the open file that has the lock; empty: the buffered one
+  SharedUse use;        // of a block device
+};
+
 class BackingFile {
  public:
-  // `direct` is empty in buffered mode. `lock`: what holds the lock of the file, if that is not
-  // `buffered`.
+  // `direct` is empty in buffered mode.
   BackingFile(FileDescriptor direct, FileDescriptor buffered, FileTraits traits,
-              std::function<void(std::string_view)> report, FileDescriptor lock = {});
+              std::function<void(std::string_view)> report, FileHold hold = {});
 
   const FileTraits& traits() const noexcept { return traits_; }
-  int lock_fd() const noexcept { return lock_ ? lock_.get() : buffered_.get(); }
+  int lock_fd() const noexcept { return hold_.lock ? hold_.lock.get() : buffered_.get(); }
   bool has_tail() const noexcept { return traits_.aligned_size < traits_.size; }
   bool in_tail(std::uint64_t offset) const noexcept { return offset >= traits_.aligned_size; }
   int fd_for(std::uint64_t offset) const noexcept {
@@ -114,6 +120,12 @@ class BackingFile {
                        std::span<Extent> extents) noexcept;
 
  private:
+  // For what changes many blocks at once: any descriptor of a file does, since what is punched
+  // leaves the page cache, too. Of a block device that is claimed the kernel takes it by the claim
+  // only.
+  int changing_fd() const noexcept {
+    return hold_.use && hold_.use->claim ? hold_.use->claim.get() : buffered_.get();
+  }
   int write_durably(std::uint64_t offset, std::span<const std::byte> memory) noexcept;
   int write_fully(std::uint64_t offset, std::span<const std::byte> memory, int flags) noexcept;
   int write_zeroes(std::uint64_t offset, std::uint64_t length) noexcept;
@@ -122,7 +134,7 @@ class BackingFile {
 
   const FileDescriptor direct_;
   const FileDescriptor buffered_;
-  const FileDescriptor lock_;
+  const FileHold hold_;
   const FileTraits traits_;
   const std::function<void(std::string_view)> report_;
   SyncOverlap overlap_;  // of syncs through buffered_

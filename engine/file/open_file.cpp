@@ -17,8 +17,11 @@
 #include "engine/blocking_pool.h"
 #include "engine/file/aio_queue.h"
 #include "engine/file/backing_file.h"
+#include "engine/file/block_device_use.h"
 #include "engine/file/file_device.h"
+#include "engine/file/file_lock.h"
 #include "engine/file/file_probe.h"
+#include "engine/file/loop_devices.h"
 #include "engine/file_descriptor.h"
 #include "engine/rounding.h"
 
@@ -54,7 +57,9 @@ std::string remedy(int error, const FileSpec& spec) {
     case EROFS:
       return "; serve it read-only";
     case EBUSY:
-      return "; it is in use: unmount it, or serve it read-only";
+      return "; it, its disk or a partition of it is in use: mounted, part of a RAID or a volume "
+             "group, or served for writing by another loopnbd. Stop that first, or serve it "
+             "read-only";
     default:
       return "";
   }
@@ -72,9 +77,8 @@ struct stat check_type(const FileSpec& spec) {
   return status;
 }
 
-FileDescriptor open_path(const FileSpec& spec, int flags) {
-  const int access = spec.read_only ? O_RDONLY : O_RDWR;
-  return FileDescriptor(::open(spec.path.c_str(), access | O_CLOEXEC | flags));
+FileDescriptor open_path(const std::string& path, bool read_only, int flags) {
+  return FileDescriptor(::open(path.c_str(), (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | flags));
 }
 
 struct stat status_of(int fd, const FileSpec& spec) {
@@ -120,7 +124,7 @@ std::string try_direct(const FileSpec& spec, const struct stat& status, std::uin
                        Direct& direct) {
   if (const int error = aio_unavailable(); error != 0)
     return fmt::format("this system has no asynchronous I/O (io_setup: {})", std::strerror(-error));
-  auto file = open_path(spec, O_DIRECT);
+  auto file = open_path(spec.path, spec.read_only, O_DIRECT);
   if (!file) return fmt::format("its file system refuses direct I/O ({})", std::strerror(errno));
   const auto same = status_of(file.get(), spec);
   if (same.st_dev != status.st_dev || same.st_ino != status.st_ino)
@@ -219,32 +223,59 @@ Geometry make_geometry(const FileSpec& spec, const Direct& direct, const FileTra
                   .can_report_extents = !traits.block_device};
 }
 
+LockMode lock_mode(bool read_only) { return read_only ? LockMode::reading : LockMode::writing; }
+
 // Takes the lock from the predecessors that have one on this file. False: it belongs to somebody
 // else, too. `taken` is what holds it then; empty: `fd`.
-bool take_over_lock(int fd, const struct flock& lock, const FileTraits& traits,
-                    const FileSpec& spec, const OpenContext& context, FileDescriptor& taken) {
+bool take_over_lock(int fd, const LockRange& range, const FileTraits& traits, const FileSpec& spec,
+                    const OpenContext& context, FileDescriptor& taken) {
+  const auto mode = lock_mode(spec.read_only);
   for (const auto& entry : context.predecessors) {
     // Only devices of this backend have such a lock, and nobody else needs to know of it.
     const auto* const device = dynamic_cast<const FileDevice*>(entry.get());
     if (device == nullptr || device->file().traits().identity != traits.identity) continue;
     const int held_by = device->file().lock_fd();
-    if (device->geometry().read_only && !spec.read_only) {
+    const auto held = lock_mode(device->geometry().read_only);
+    if (held == LockMode::reading && mode == LockMode::writing) {
       // A shared lock cannot become an exclusive one: its file is open for reading only.
-      struct flock none = lock;
-      none.l_type = F_UNLCK;
-      ::fcntl(held_by, F_OFD_SETLK, &none);
-      if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return true;
-      none.l_type = F_RDLCK;
-      ::fcntl(held_by, F_OFD_SETLK, &none);
+      change_lock(held_by, range, held, LockMode::none);
+      if (change_lock(fd, range, LockMode::none, mode) == LockAnswer::locked) return true;
+      change_lock(held_by, range, LockMode::none, held);
       continue;
     }
     // The lock belongs to the open file, which lives on in the duplicate.
     auto duplicate = FileDescriptor(::fcntl(held_by, F_DUPFD_CLOEXEC, 0));
-    if (!duplicate || ::fcntl(duplicate.get(), F_OFD_SETLK, &lock) != 0) continue;
+    if (!duplicate || change_lock(duplicate.get(), range, held, mode) != LockAnswer::locked)
+      continue;
     taken = std::move(duplicate);
     return true;
   }
   return false;
+}
+
+[[noreturn]] void refuse_locked(const FileSpec& spec, LockAnswer answer, int error) {
+  switch (answer) {
+    case LockAnswer::held_by_qemu:
+      if (spec.read_only)
+        refuse(spec,
+               "it is locked: a virtual machine or a tool of qemu has it open for writing, and "
+               "clients would see it change under them. Stop that first, or set lock = false "
+               "(--no-lock) to serve it all the same");
+      refuse(
+          spec,
+          "it is locked: a virtual machine or a tool of qemu has it open. Stop that first, serve "
+          "it read-only if that reads only, or set lock = false (--no-lock) if you are sure");
+    case LockAnswer::held_by_window:
+      refuse(spec,
+             "it is locked: another loopnbd, a virtual machine or another export of this server "
+             "has it. Stop that first, serve it read-only in both, or set lock = false (--no-lock) "
+             "if you are sure");
+    case LockAnswer::locked:
+    case LockAnswer::failed:
+      break;
+  }
+  refuse(spec, "cannot lock it: {}; set lock = false (--no-lock) to serve it without",
+         std::strerror(error));
 }
 
 // Keeps others off the window. Bytes that are written through the page cache are locked by whole
@@ -257,21 +288,14 @@ FileDescriptor lock_window(int fd, const FileTraits& traits, const FileSpec& spe
   const bool tail = traits.aligned_size < traits.size;
   const auto begin = direct ? spec.offset : spec.offset / page * page;
   const auto end = spec.offset + traits.size;
-  struct flock lock {};
-  lock.l_type = spec.read_only ? F_RDLCK : F_WRLCK;
-  lock.l_whence = SEEK_SET;
-  lock.l_start = static_cast<off_t>(begin);
-  if (spec.size) lock.l_len = static_cast<off_t>((tail ? round_up(end, page) : end) - begin);
+  const auto length = spec.size ? (tail ? round_up(end, page) : end) - begin : 0;
+  const LockRange range{.offset = begin, .length = length};
   FileDescriptor taken;
-  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return taken;
+  const auto answer = change_lock(fd, range, LockMode::none, lock_mode(spec.read_only));
+  if (answer == LockAnswer::locked) return taken;
   const int error = errno;
-  if (take_over_lock(fd, lock, traits, spec, context, taken)) return taken;
-  if (error != EAGAIN && error != EACCES)
-    refuse(spec, "cannot lock it: {}; set lock = false to serve it without", std::strerror(error));
-  refuse(spec,
-         "it is locked: another loopnbd, a virtual machine or another export of this server has "
-         "it. Stop that first, "
-         "serve it read-only in both, or set lock = false if you are sure");
+  if (take_over_lock(fd, range, traits, spec, context, taken)) return taken;
+  refuse_locked(spec, answer, error);
 }
 
 // Opening a block device for writing succeeds although it is read-only (blockdev --setro, losetup
@@ -285,11 +309,57 @@ void check_writable(const FileSpec& spec, int fd) {
            spec.path);
 }
 
-// A mounted file system and a client would overwrite each other's blocks. Only looked at, not held:
-// two windows of one disk may be served.
-void check_unused(const FileSpec& spec) {
-  const auto device = open_path(spec, O_EXCL);
-  if (!device && errno == EBUSY) refuse(spec, "{}{}", std::strerror(EBUSY), remedy(EBUSY, spec));
+// A mounted file system and a client would overwrite each other's blocks.
+SharedUse use_device(const FileSpec& spec, dev_t device) {
+  if (const auto other = related_use(device, spec.read_only))
+    refuse(
+        spec,
+        "this server has {} in use, which is its disk or a partition of it. Serve all partitions "
+        "of the disk by its path and `partition`, or set lock = false (--no-lock) if you are "
+        "sure",
+        other->path);
+  auto use = use_block_device(spec.path, device, spec.read_only);
+  if (!use) refuse(spec, "{}{}", std::strerror(errno), remedy(errno, spec));
+  return use;
+}
+
+// A loop device takes no lock of its file, and what is mounted from it would not know what clients
+// write.
+void check_loop_devices(const FileSpec& spec, const FileIdentity& file,
+                        const OpenContext& context) {
+  const auto loop = find_loop_device(file);
+  if (!loop) return;
+  if (!spec.read_only)
+    refuse(spec,
+           "the loop device {0} has it, so that two would write it, or one would not see what the "
+           "other writes. Unmount what is mounted from that and detach it (losetup -d {0}), or set "
+           "lock = false (--no-lock) if you are sure",
+           loop->path);
+  if (loop->read_only) return;
+  context.report(
+      fmt::format("{0}: the loop device {1} can write it: clients may see it change under them. "
+                  "Unmount what is mounted from that and detach it (losetup -d {1})",
+                  spec.path, loop->path));
+}
+
+// Keeps others off the file while it is served.
+FileHold hold_file(int fd, const FileTraits& traits, const FileSpec& spec,
+                   const OpenContext& context, dev_t device) {
+  FileHold hold;
+  int lock_at = fd;
+  if (traits.block_device) {
+    hold.use = use_device(spec, device);
+    if (hold.use->path != spec.path) {
+      auto node = open_path(hold.use->path, spec.read_only, O_NONBLOCK);
+      struct stat status {};
+      if (node && ::fstat(node.get(), &status) == 0 && file_identity(status) == traits.identity)
+        hold.lock = std::move(node);
+    }
+    if (hold.lock) lock_at = hold.lock.get();
+  }
+  check_loop_devices(spec, traits.identity, context);
+  if (auto taken = lock_window(lock_at, traits, spec, context)) hold.lock = std::move(taken);
+  return hold;
 }
 
 }  // namespace
@@ -297,19 +367,18 @@ void check_unused(const FileSpec& spec) {
 std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
                                        const OpenContext& context) {
   const bool block_device = S_ISBLK(check_type(spec).st_mode);
-  auto buffered = open_path(spec, 0);
+  auto buffered = open_path(spec.path, spec.read_only, 0);
   if (!buffered) refuse(spec, "{}{}", std::strerror(errno), remedy(errno, spec));
   if (block_device && !spec.read_only) check_writable(spec, buffered.get());
-  if (block_device && spec.lock && !spec.read_only) check_unused(spec);
   const auto status = status_of(buffered.get(), spec);
 
   const auto whole = file_size(buffered.get(), status, spec);
   const auto size = window_size(whole, spec);
   auto direct = choose_mode(spec, context, status, whole);
   auto traits = lay_out(spec, direct, status, size);
-  FileDescriptor lock;
+  FileHold hold;
   if (spec.lock) {
-    lock = lock_window(buffered.get(), traits, spec, context);
+    hold = hold_file(buffered.get(), traits, spec, context, status.st_rdev);
     // The one that had the lock until now may have changed it.
     if (file_size(buffered.get(), status_of(buffered.get(), spec), spec) != whole)
       refuse(spec, "its size is changing; try again when that has come to its end");
@@ -321,7 +390,7 @@ std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
 
   const auto geometry = make_geometry(spec, direct, traits, status);
   auto file = std::make_unique<BackingFile>(std::move(direct.file), std::move(buffered),
-                                            std::move(traits), context.report, std::move(lock));
+                                            std::move(traits), context.report, std::move(hold));
   // Zeroing less than the file system's blocks is no cheaper than writing them: hence the preferred
   // size.
   return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size, pool);

@@ -1,6 +1,9 @@
 """`partition`: one partition of an image as an export, found in tables that sfdisk has made."""
 
 import json
+import os
+import pathlib
+import stat
 
 import pytest
 
@@ -132,6 +135,42 @@ def test_a_partition_of_a_block_device_is_served(serve, disk, root_only):
         running = serve("--partition", "root fs", device)
         assert_serves(running, disk, windows[2])
         running.stop()
+
+
+@pytest.fixture
+def disk_and_partition(disk, tmp_path, root_only):
+    """Nodes of a disk and of its first partition."""
+    partitioned(disk, GPT)
+    with images.loop_device(disk) as device:
+        images.command("partx", "--add", device)
+        number = pathlib.Path(f"/sys/block/{device.name}/{device.name}p1/dev").read_text()
+        node = tmp_path / "partition"
+        major, minor = number.split(":")
+        os.mknod(node, stat.S_IFBLK | 0o600, os.makedev(int(major), int(minor)))
+        yield device, node
+        images.command("partx", "--delete", device)
+
+
+def test_a_disk_and_its_partition_are_not_written_side_by_side(
+    serve, disk_and_partition, tmp_path
+):
+    listen = ["serve", "--listen", f"unix:{tmp_path}/other.sock"]
+    for one, other in (disk_and_partition, disk_and_partition[::-1]):
+        running = serve(one)
+        result = server.run(*listen, other)
+        assert result.returncode == 1 and "is in use" in result.stderr, result.stderr
+        running.stop()
+        config = tmp_path / "both.toml"
+        config.write_text(
+            f'listen = ["unix:{tmp_path}/other.sock"]\n[[export]]\npath = "{one}"\n'
+            f'[[export]]\npath = "{other}"\nread_only = true\n'
+        )
+        result = server.run("serve", "--config", config)
+        assert result.returncode == 1 and "disk or a partition of it" in result.stderr
+    both = serve("--read-only", f"disk={disk_and_partition[0]}", f"part={disk_and_partition[1]}")
+    with both.client("part") as client:
+        assert client.size == 4 * images.MIB
+    both.stop()  # so that the partition can be taken away
 
 
 # argument, words of the refusal

@@ -1,11 +1,15 @@
 """qemu-img and qemu-io of two releases, over TCP and Unix sockets."""
 
+import contextlib
 import json
+import os
+import select
+import signal
 import subprocess
 
 import pytest
 
-from support import images
+from support import images, server
 from support.server import WAIT_SECONDS
 
 pytestmark = pytest.mark.usefixtures("release")
@@ -178,3 +182,73 @@ def test_qemu_io_is_told_about_a_read_only_export(serve, image):
     )
     assert result.returncode != 0
     assert image.read_bytes() == images.random_bytes(4 << 20)
+
+
+def refused(server_arguments, *words):
+    result = server.run("serve", *server_arguments)
+    assert result.returncode == 1 and all(word in result.stderr for word in words), result.stderr
+
+
+@contextlib.contextmanager
+def qemu_has(image, folder, *options):
+    """qemu-nbd with the image open, as long as the block runs."""
+    pid_file = folder / "qemu-nbd.pid"
+    socket = f"--socket={folder}/qemu-nbd.sock"
+    images.command(
+        "qemu-nbd", "--fork", f"--pid-file={pid_file}", socket, *options, "-f", "raw", image
+    )
+    process = os.pidfd_open(int(pid_file.read_text()))
+    try:
+        yield
+    finally:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        assert select.select([process], [], [], WAIT_SECONDS)[0]
+        os.close(process)
+
+
+def test_an_image_that_is_served_read_only_is_read_by_qemu_beside_it(serve, image, tmp_path):
+    overlay = tmp_path / "overlay.qcow2"
+    images.command("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "raw", overlay)
+    running = serve("--read-only", image)
+    qemu_io(image, "read 0 1M", options=("-r",))
+    images.command("qemu-io", "-c", "write -P 7 0 64k", "-c", "read 1M 64k", overlay)
+    images.command("qemu-img", "convert", "-f", "raw", "-O", "raw", image, tmp_path / "copy.img")
+    assert (tmp_path / "copy.img").read_bytes() == image.read_bytes()
+    writer = subprocess.run(
+        ["qemu-io", "-f", "raw", "-c", "write 0 512", image],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert writer.returncode != 0 and "lock" in writer.stderr
+    with running.client() as client:
+        assert client.read(0, 4096) == image.read_bytes()[:4096]
+
+
+def test_an_image_that_qemu_reads_is_served_read_only_and_not_for_writing(serve, image, tmp_path):
+    with qemu_has(image, tmp_path, "--read-only"):
+        refused(["--listen", f"unix:{tmp_path}/other.sock", image], "tool of qemu", "--no-lock")
+        running = serve("--read-only", image)
+        with running.client() as client:
+            assert client.read(0, 4096) == image.read_bytes()[:4096]
+
+
+def test_an_image_that_qemu_writes_is_not_served_even_for_reading(image, tmp_path):
+    listen = ["--listen", f"unix:{tmp_path}/other.sock"]
+    with qemu_has(image, tmp_path):
+        refused([*listen, image], "has it open")
+        refused([*listen, "--read-only", image], "open for writing", "--no-lock")
+
+
+def test_qemu_neither_reads_nor_writes_an_image_that_is_served_for_writing(serve, image):
+    serve(image)
+    for options in (["-r"], []):
+        result = subprocess.run(
+            ["qemu-io", *options, "-f", "raw", "-c", "read 0 512", image],
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=False,
+        )
+        assert result.returncode != 0 and "lock" in result.stderr

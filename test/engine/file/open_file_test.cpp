@@ -22,6 +22,7 @@
 #include "engine/blocking_pool.h"
 #include "engine/open_device.h"
 #include "test/engine/opened_file.h"
+#include "test/engine/test_io.h"
 
 using namespace engine;
 using namespace test;
@@ -273,4 +274,66 @@ TEST_CASE("a loop device is served with its own block size and size") {
   CHECK(device->geometry().block_size == block_size);
   CHECK_FALSE(device->geometry().can_report_extents);
   CHECK_THAT(refusal({.path = loop->path()}), Catch::Contains("locked"));
+}
+
+TEST_CASE("a loop device over an image is refused to writers, and readers are warned of it") {
+  const TemporaryFile file(disk_folder(), mib);
+  const auto loop = LoopDevice::make(file, 512);
+  if (!loop) return;
+  CHECK_THAT(refusal({.path = file.path()}),
+             Catch::Contains("losetup -d " + loop->path()) && Catch::Contains("lock = false"));
+  CHECK(refusal({.path = file.path(), .lock = false}).empty());
+  BlockingPool pool(1);
+  Reports reports;
+  const FileSpec reading{.path = file.path(), .read_only = true};
+  open_device(reading, pool, {.report = [&](std::string_view line) { reports.add(line); }});
+  REQUIRE(reports.lines().size() == 1);
+  CHECK_THAT(reports.lines()[0], Catch::Contains("losetup -d " + loop->path()));
+  // A loop device that cannot be written changes nothing under anybody.
+  const auto device = open_fd(loop->path(), O_RDONLY);
+  int read_only = 1;
+  REQUIRE(::ioctl(device.get(), BLKROSET, &read_only) == 0);
+  open_device(reading, pool, {.report = [&](std::string_view line) { reports.add(line); }});
+  CHECK(reports.lines().size() == 1);
+  read_only = 0;
+  REQUIRE(::ioctl(device.get(), BLKROSET, &read_only) == 0);
+}
+
+TEST_CASE("another node of a block device that is written is no way around its lock") {
+  const TemporaryFile file(disk_folder(), mib);
+  const auto loop = LoopDevice::make(file, 512);
+  if (!loop) return;
+  const auto other = file.path() + "-node";
+  struct stat status {};
+  REQUIRE(::stat(loop->path().c_str(), &status) == 0);
+  if (::mknod(other.c_str(), S_IFBLK | 0600, status.st_rdev) != 0 || !open_fd(other, O_RDONLY)) {
+    ::unlink(other.c_str());
+    WARN("skipped: no device nodes here");
+    return;
+  }
+  BlockingPool pool(1);
+  {
+    const auto writer = open_device(FileSpec{.path = loop->path(), .size = 65536}, pool);
+    CHECK_THAT(refusal({.path = other}), Catch::Contains("locked"));
+    CHECK_THAT(refusal({.path = other, .read_only = true}), Catch::Contains("locked"));
+    // Windows share the claim, through which the kernel lets them discard.
+    const auto beside = open_device(FileSpec{.path = other, .offset = 65536}, pool);
+    for (const auto& device : {writer, beside}) {
+      const auto queue = device->make_queue(4);
+      TestIo discard(engine::Operation::discard, 0, 65536);
+      CHECK(run(*queue, discard) == 0);
+    }
+    CHECK(refusal({.path = other, .read_only = true, .lock = false}).empty());
+    // For other processes the kernel keeps it.
+    CHECK(::open(other.c_str(), O_RDWR | O_EXCL | O_CLOEXEC) < 0);
+    CHECK(errno == EBUSY);
+    // A successor by another name takes over.
+    CHECK_NOTHROW(
+        open_device(FileSpec{.path = other, .size = 65536}, pool, {.predecessors = {writer}}));
+  }
+  const auto claim = open_fd(other, O_RDWR | O_EXCL);
+  REQUIRE(claim);  // gone with the device
+  CHECK_THAT(refusal({.path = loop->path()}), Catch::Contains("is in use"));
+  CHECK(refusal({.path = loop->path(), .read_only = true}).empty());
+  ::unlink(other.c_str());
 }
