@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <fstream>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <utility>
 
+#include "proto/constants.h"
 #include "proto/text.h"
+#include "server/base/read_file.h"
 #include "server/base/user_error.h"
 #include "server/config/key_file.h"
 #include "server/net/listen_address.h"
@@ -20,6 +22,8 @@ namespace server {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::size_t note_length_max = 4096;  // bytes
 
 enum class Kind : std::uint8_t { flag, number, text };
 
@@ -65,7 +69,12 @@ constexpr auto export_keys = std::array<std::string_view, 18>{
     "multifile",  "treefiles", "waitfile", "sparse_cow", "temporary", "copyonwrite",
     "force_tls",  "tlsonly",   "flush",    "fua",        "trim",      "listenaddr"};
 
+// Throws UserError: a text of TOML is UTF-8.
 std::string toml_text(std::string_view text) {
+  if (!proto::valid_string(text))
+    throw UserError(
+        fmt::format("{} is no UTF-8, or longer than {} bytes: loopnbd cannot be told of it",
+                    proto::quoted(text), proto::string_length_max));
   auto quoted = std::string("\"");
   for (const auto letter : text) {
     const auto code = static_cast<unsigned char>(letter);
@@ -144,9 +153,10 @@ class Importer {
       for (auto& section : read_key_file(path)) exports_.push_back(std::move(section));
   }
 
+  // A value may hold any bytes, those that end a comment as well.
   void note(const std::string& place, std::string_view text) {
-    notes_.push_back(fmt::format("{}: {}", place, text));
-    out_ += fmt::format("# {}: {}\n", place, text);
+    notes_.push_back(proto::printable(fmt::format("{}: {}", place, text), note_length_max));
+    out_ += fmt::format("# {}\n", notes_.back());
   }
 
   template <std::size_t N>
@@ -172,11 +182,22 @@ class Importer {
              fmt::format("{}: not a key of nbd-server; ignored there and here", entry.key));
   }
 
+  void check_address(const std::string& address) const {
+    try {
+      check_listen_address(address);
+    } catch (const std::runtime_error& error) {
+      throw UserError(fmt::format("{}: {}", generic_.place(), error.what()));
+    }
+  }
+
   std::vector<std::string> listen_addresses() const {
     const auto unix_path = generic_.text("unixsock");
     auto addresses = std::vector<std::string>{};
     if (unix_path) addresses.push_back("unix:" + *unix_path);
-    if (unix_path && !generic_.flag("duallisten")) return addresses;
+    if (unix_path && !generic_.flag("duallisten")) {
+      check_address(addresses.front());
+      return addresses;
+    }
     const auto port = std::string(trim(generic_.text("port").value_or("10809")));
     auto hosts = generic_.text("listenaddr").value_or("::, 0.0.0.0");
     for (std::size_t begin = 0; begin <= hosts.size();) {
@@ -186,9 +207,9 @@ class Importer {
       if (host.empty()) continue;
       auto address = host.find(':') == std::string_view::npos ? fmt::format("{}:{}", host, port)
                                                               : fmt::format("[{}]:{}", host, port);
-      check_listen_address(address);
       addresses.push_back(std::move(address));
     }
+    for (const auto& address : addresses) check_address(address);
     return addresses;
   }
 
@@ -254,7 +275,7 @@ class Importer {
       note(place, fmt::format("authfile {} does not exist: every client is let in", *path));
       return true;
     }
-    auto file = std::ifstream(*path);
+    auto file = std::istringstream(read_file(*path));
     auto networks = std::vector<std::string>{};
     for (auto line = std::string{}; std::getline(file, line);) {
       const auto text = trim(std::string_view(line).substr(0, line.find('#')));

@@ -3,11 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
-#include <fstream>
+#include <sstream>
 
+#include "server/base/read_file.h"
 #include "server/base/user_error.h"
 
 namespace server {
@@ -93,10 +92,7 @@ std::optional<std::int64_t> KeyFileSection::number(std::string_view key) const {
 }
 
 std::vector<KeyFileSection> read_key_file(const std::string& path) {
-  auto file = std::ifstream(path);
-  if (!file)
-    throw UserError(fmt::format("cannot read the configuration of nbd-server {}: {}", path,
-                                std::strerror(errno)));
+  auto file = std::istringstream(read_file(path));
   auto sections = std::vector<KeyFileSection>{};
   auto* current = static_cast<KeyFileSection*>(nullptr);
   auto number = std::size_t{0};
@@ -120,8 +116,6 @@ std::vector<KeyFileSection> read_key_file(const std::string& path) {
                                 .value = unescape(trim_front(line.substr(equals + 1))),
                                 .line = number});
   }
-  // A folder can be opened, but not read.
-  if (file.bad()) throw UserError(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
   return sections;
 }
 

@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/read_file.h"
 #include "server/base/user_error.h"
 #include "server/config/export_argument.h"
 #include "server/config/keys.h"
-#include "server/config/read_file.h"
 #include "server/config/toml.h"
 
 namespace server {

@@ -18,6 +18,10 @@ constexpr auto dots_max = 64;  // in one line
 
 constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 
+// The bytes that a string may stand behind: white space, what goes before a key or a value, and the
+// last one of the byte order mark.
+constexpr std::string_view before_string = " \t\r\n=[{,.\xbf";
+
 // A text that must not reach toml++, since it does not end well there.
 struct Objection {
   std::size_t line;
@@ -55,6 +59,9 @@ std::optional<Objection> find_objection(std::string_view text) {
       continue;
     }
     if (byte == '"' || byte == '\'') {
+      // toml++ looks for the end of a number or the like there, and takes what follows for letters.
+      if (at > 0 && before_string.find(text[at - 1]) == std::string_view::npos)
+        return Objection{line, "a quotation mark stands in the middle of a word"};
       const auto end = end_of_string(text, at);
       line += static_cast<std::size_t>(std::ranges::count(text.substr(at, end - at), '\n'));
       at = end;

@@ -5,13 +5,12 @@
 #include <openssl/ssl.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "server/base/log.h"
+#include "server/base/read_file.h"
 
 namespace server {
 namespace {
@@ -117,10 +116,7 @@ std::string take_tls_error() {
 }
 
 std::map<std::string, std::vector<unsigned char>, std::less<>> read_keys(const std::string& path) {
-  auto file = std::ifstream(path);
-  if (!file)
-    throw UserError(fmt::format("TLS: cannot read the pre-shared keys {}: {}; psktool makes them",
-                                path, std::strerror(errno)));
+  auto file = std::istringstream(read_file(path));
   auto keys = std::map<std::string, std::vector<unsigned char>, std::less<>>{};
   auto line = std::string{};
   for (auto number = 1; std::getline(file, line); ++number) {
@@ -155,7 +151,8 @@ TlsCredentials::TlsCredentials(const TlsConfig& config)
   try {
     keys_ = read_keys(config.psk_file);
   } catch (const UserError& error) {
-    throw UserError(config.at_place("psk_file", error.what()));
+    throw UserError(config.at_place(
+        "psk_file", fmt::format("TLS: {}; psktool makes files of pre-shared keys", error.what())));
   }
   SSL_CTX_set_psk_server_callback(context_.get(), find_key);
 }

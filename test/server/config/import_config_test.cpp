@@ -91,3 +91,21 @@ TEST_CASE("a configuration that nbd-server would not take either is refused") {
     CHECK_THROWS_WITH(import_text(text), Contains(complaint));
   }
 }
+
+TEST_CASE("a value of several lines stays in the comment that quotes it") {
+  const auto config = imported(
+      "[generic]\nlistenaddr = 127.0.0.1\n[disk]\nexportname = /srv/x\n"
+      "prerun = true\\n[[export]]\\nname = \"stolen\"\\npath = \"/etc/shadow\"\n");
+  REQUIRE(config.exports.size() == 1);
+  CHECK(config.exports.front().name == "disk");
+}
+
+TEST_CASE("a text that is no UTF-8 is refused, or stands in a note without the bytes at fault") {
+  CHECK_THROWS_WITH(import_text("[generic]\nuser = \xff\n[disk]\nexportname = /srv/x\n"),
+                    Contains("\"?\"") && Contains("UTF-8"));
+  CHECK_THROWS_AS(import_text("[generic]\nunixsock =\n[disk]\nexportname = /srv/x\n"),
+                  server::UserError);
+  const auto config =
+      imported("[generic]\nlistenaddr = 127.0.0.1\n[disk]\nexportname = /srv/x\nprerun = \xff\n");
+  CHECK(config.exports.size() == 1);
+}

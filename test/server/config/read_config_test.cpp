@@ -91,6 +91,7 @@ TEST_CASE("a wrong configuration is refused with file, line, key and remedy") {
       Case{"[#\nworkers = 1", ":1:", "no TOML"},
       Case{"[=]\n", ":1:", "no TOML"},
       Case{"\n[[\xc3\xa9]]\n", ":2:", "not ASCII"},
+      Case{"listen = [0\"1\xc9\x9b", ":1:", "in the middle of a word"},
   };
   for (const auto& [text, line, complaint] : cases) {
     CAPTURE(text);

@@ -1,4 +1,4 @@
-#include "server/config/read_file.h"
+#include "server/base/read_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -52,10 +52,10 @@ std::string read_file(const std::string& path, std::chrono::milliseconds timeout
     if (length < 0) refuse(path, std::strerror(errno));
     if (length == 0) break;
     text.append(step.data(), static_cast<std::size_t>(length));
-    if (text.size() > config_length_max)
-      refuse(path, fmt::format("it is longer than {} MiB", config_length_max >> 20));
+    if (text.size() > text_file_length_max)
+      refuse(path, fmt::format("it is longer than {} MiB", text_file_length_max >> 20));
   }
-  // An empty file is a configuration without a word; an empty pipe is one that was read already.
+  // An empty file is a text without a word; an empty pipe is one that was read already.
   if (text.empty() && S_ISFIFO(status.st_mode))
     refuse(path, "it is an empty pipe that nobody writes into");
   return text;

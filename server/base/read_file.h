@@ -1,5 +1,5 @@
-// A whole configuration file as text: a regular file, a pipe, or a device such as /dev/stdin. Any
-// thread that may wait.
+// A whole file that an operator wrote, as text: a regular file, a pipe, or a device such as
+// /dev/stdin. Any thread that may wait.
 #pragma once
 
 #include <chrono>
@@ -8,7 +8,7 @@
 
 namespace server {
 
-inline constexpr std::size_t config_length_max = std::size_t{16} << 20;  // bytes
+inline constexpr std::size_t text_file_length_max = std::size_t{16} << 20;  // bytes
 
 // Waits so long for the next bytes of a pipe that a process has open for writing. Throws UserError
 // for a file that cannot be read, is too long, or is a pipe that nobody writes into.

@@ -1,4 +1,4 @@
-#include "server/config/read_file.h"
+#include "server/base/read_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -30,10 +30,10 @@ TEST_CASE("a file that is missing, too long or a folder is refused by its name")
                     Catch::Contains("missing: No such file or directory"));
   CHECK_THROWS_WITH(read_file(folder.path()), Catch::Contains("Is a directory"));
   const auto huge = folder.write("huge", "");
-  REQUIRE(::truncate(huge.c_str(), server::config_length_max + 1) == 0);
+  REQUIRE(::truncate(huge.c_str(), server::text_file_length_max + 1) == 0);
   CHECK_THROWS_WITH(read_file(huge), Catch::Contains("longer than 16 MiB"));
-  REQUIRE(::truncate(huge.c_str(), server::config_length_max) == 0);
-  CHECK(read_file(huge).size() == server::config_length_max);
+  REQUIRE(::truncate(huge.c_str(), server::text_file_length_max) == 0);
+  CHECK(read_file(huge).size() == server::text_file_length_max);
   CHECK_THROWS_AS(read_file("/dev/zero"), UserError);
 }
 
