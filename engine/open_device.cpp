@@ -6,11 +6,10 @@ namespace engine {
 namespace {
 
 struct Opener {
-  BlockingPool& pool;
   const OpenContext& context;
 
   std::shared_ptr<BlockDevice> operator()(const FileSpec& spec) const {
-    return open_file(spec, pool, context);
+    return open_file(spec, context);
   }
 };
 
@@ -20,9 +19,8 @@ struct Needs {
 
 }  // namespace
 
-std::shared_ptr<BlockDevice> open_device(const DeviceSpec& spec, BlockingPool& pool,
-                                         const OpenContext& context) {
-  return std::visit(Opener{pool, context}, spec);
+std::shared_ptr<BlockDevice> open_device(const DeviceSpec& spec, const OpenContext& context) {
+  return std::visit(Opener{context}, spec);
 }
 
 SandboxNeeds sandbox_needs(const DeviceSpec& spec) noexcept { return std::visit(Needs{}, spec); }

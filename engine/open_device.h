@@ -8,12 +8,9 @@
 
 namespace engine {
 
-class BlockingPool;
-
 // Throws OpenError or std::runtime_error whose message says what was tried, on what, why it failed
-// and what to do. The pool outlives the device.
-std::shared_ptr<BlockDevice> open_device(const DeviceSpec& spec, BlockingPool& pool,
-                                         const OpenContext& context = {});
+// and what to do.
+std::shared_ptr<BlockDevice> open_device(const DeviceSpec& spec, const OpenContext& context = {});
 
 SandboxNeeds sandbox_needs(const DeviceSpec& spec) noexcept;
 

@@ -20,7 +20,8 @@
 namespace server {
 namespace {
 
-constexpr std::size_t blocking_threads = 8;
+// One for each thing that goes on beside a change: the change itself, and devices that are closed.
+constexpr std::size_t change_threads = 8;
 constexpr int exit_status_sync_failed = 1;
 // A worker that takes longer for a turn is not well.
 constexpr auto http_status_deadline = std::chrono::milliseconds(2000);
@@ -39,9 +40,9 @@ Server::Server(Config config, std::function<Config()> reread)
     : config_(std::move(config)),
       bounds_(derive_bounds(config_)),
       io_context_(1),
-      blocking_pool_(blocking_threads),
+      change_pool_(change_threads),
       tls_(std::make_shared<TlsContext>(config_.tls)),
-      exports_(bounds_, io_context_, blocking_pool_, workers_),
+      exports_(bounds_, io_context_, change_pool_, workers_),
       signals_(io_context_, SIGTERM, SIGINT),
       listeners_(io_context_, std::string(default_listen_address),
                  [this](engine::FileDescriptor socket, ClientIdentity client) {
@@ -49,7 +50,7 @@ Server::Server(Config config, std::function<Config()> reread)
                  }),
       gatherer_(io_context_, workers_),
       notify_(io_context_, [this](std::chrono::milliseconds deadline) { return status(deadline); }),
-      reload_({io_context_, blocking_pool_, config_, *tls_, exports_, listeners_, notify_},
+      reload_({io_context_, change_pool_, config_, *tls_, exports_, listeners_, notify_},
               std::move(reread)) {
   exports_.open(config_.exports);
   make_workers();
@@ -219,8 +220,7 @@ Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
 void check(const Config& config) {
   validate(config);
   const auto tls = TlsContext(config.tls);
-  auto pool = engine::BlockingPool(1);
-  for (const auto& entry : config.exports) open_export(entry, pool);
+  for (const auto& entry : config.exports) open_export(entry);
   if (config.wake_latency_us) open_wake_latency_device();
 }
 

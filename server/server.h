@@ -59,8 +59,8 @@ class Server {
 
   Config config_;
   const Bounds bounds_;
-  asio::io_context io_context_;         // outlives all that reports to the accepting thread
-  engine::BlockingPool blocking_pool_;  // outlives the devices
+  asio::io_context io_context_;       // outlives all that reports to the accepting thread
+  engine::BlockingPool change_pool_;  // for changes of the exports, not for their data
   const std::shared_ptr<TlsContext> tls_;
   Workers workers_;
   LiveExports exports_;

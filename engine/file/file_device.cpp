@@ -9,9 +9,19 @@
 
 namespace engine {
 
+namespace {
+
+// Reads through the page cache run side by side only as far as there are threads.
+constexpr std::size_t threads_max = 8;
+
+}  // namespace
+
 FileDevice::FileDevice(std::unique_ptr<BackingFile> file, const Geometry& geometry,
-                       std::uint32_t zero_alignment, BlockingPool& pool)
-    : file_(std::move(file)), geometry_(geometry), zero_alignment_(zero_alignment), pool_(pool) {}
+                       std::uint32_t zero_alignment)
+    : file_(std::move(file)),
+      geometry_(geometry),
+      zero_alignment_(zero_alignment),
+      pool_(threads_max) {}
 
 std::string FileDevice::store() const {
   const auto& [device, inode] = file_->traits().identity;

@@ -9,18 +9,17 @@
 #include "engine/align/aligning_queue.h"
 #include "engine/align/range_lock.h"
 #include "engine/block_device.h"
+#include "engine/blocking_pool.h"
 #include "engine/file/backing_file.h"
 
 namespace engine {
 
-class BlockingPool;
-
 class FileDevice final : public BlockDevice {
  public:
   // `geometry.block_size` is 1 in buffered mode, else that of direct I/O. `zero_alignment` as in
-  // Alignment. `pool` outlives the device.
+  // Alignment.
   FileDevice(std::unique_ptr<BackingFile> file, const Geometry& geometry,
-             std::uint32_t zero_alignment, BlockingPool& pool);
+             std::uint32_t zero_alignment);
 
   const Geometry& geometry() const noexcept override { return geometry_; }
   std::uint64_t size() const noexcept override { return file_->traits().size; }
@@ -39,8 +38,8 @@ class FileDevice final : public BlockDevice {
   const std::unique_ptr<BackingFile> file_;
   const Geometry geometry_;
   const std::uint32_t zero_alignment_;
-  BlockingPool& pool_;
   RangeLock range_lock_;
+  BlockingPool pool_;  // its threads use what is above
 };
 
 }  // namespace engine

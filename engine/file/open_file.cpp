@@ -364,8 +364,7 @@ FileHold hold_file(int fd, const FileTraits& traits, const FileSpec& spec,
 
 }  // namespace
 
-std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
-                                       const OpenContext& context) {
+std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, const OpenContext& context) {
   const bool block_device = S_ISBLK(check_type(spec).st_mode);
   auto buffered = open_path(spec.path, spec.read_only, 0);
   if (!buffered) refuse(spec, "{}{}", std::strerror(errno), remedy(errno, spec));
@@ -393,7 +392,7 @@ std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
                                             std::move(traits), context.report, std::move(hold));
   // Zeroing less than the file system's blocks is no cheaper than writing them: hence the preferred
   // size.
-  return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size, pool);
+  return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size);
 }
 
 }  // namespace engine

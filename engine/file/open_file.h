@@ -9,10 +9,7 @@
 
 namespace engine {
 
-class BlockingPool;
-
-// Throws OpenError or std::runtime_error. The pool outlives the device.
-std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, BlockingPool& pool,
-                                       const OpenContext& context);
+// Throws OpenError or std::runtime_error.
+std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, const OpenContext& context);
 
 }  // namespace engine

@@ -21,7 +21,6 @@
 namespace server {
 namespace {
 
-constexpr std::size_t blocking_threads = 4;
 constexpr int exit_status_failed = 1;
 // Requests and replies on their way between the kernel and us; a large request at once.
 constexpr int socket_buffer_size = 2 << 20;  // bytes
@@ -70,7 +69,6 @@ FileAttachment::FileAttachment(const Attach& options, Daemon& daemon)
       device_(options, path_),
       loop_(device_, daemon),
       bounds_(bounds_of(device_.connections())),
-      blocking_pool_(blocking_threads),
       retry_(loop_.io_context()),
       retry_delay_(retry_delay_min) {
   if (options_.swap) refuse_holes(path_);
@@ -118,7 +116,7 @@ std::shared_ptr<engine::BlockDevice> FileAttachment::open_device(const ExportCon
   const auto deadline = std::chrono::steady_clock::now() + predecessor_deadline;
   for (;;) {
     try {
-      return open_export_device(config, blocking_pool_, context);
+      return open_export_device(config, context);
     } catch (const engine::OpenError&) {
       // The process whose place we take may still hold the lock: see the head of the header.
       if (!device_.taken_over() || std::chrono::steady_clock::now() > deadline) throw;

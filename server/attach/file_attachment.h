@@ -14,7 +14,6 @@
 #include <memory>
 #include <string>
 
-#include "engine/blocking_pool.h"
 #include "server/attach/attach_command.h"
 #include "server/attach/attached_device.h"
 #include "server/attach/attachment_loop.h"
@@ -48,7 +47,6 @@ class FileAttachment {
   AttachedDevice device_;
   AttachmentLoop loop_;  // outlives the workers, which post to it
   const Bounds bounds_;
-  engine::BlockingPool blocking_pool_;  // outlives the devices
   std::shared_ptr<Export> export_;
   Workers workers_;
   std::size_t next_worker_ = 0;

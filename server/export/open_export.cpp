@@ -26,7 +26,6 @@ engine::FileSpec spec_of(const ExportConfig& config) {
 }  // namespace
 
 std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& config,
-                                                        engine::BlockingPool& pool,
                                                         const engine::OpenContext& context) {
   auto spec = spec_of(config);
   if (!config.partition.empty()) {
@@ -34,12 +33,11 @@ std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& conf
     spec.offset = partition.offset;
     spec.size = partition.size;
   }
-  return engine::open_device(spec, pool, context);
+  return engine::open_device(spec, context);
 }
 
 std::shared_ptr<engine::BlockDevice> open_export(
-    const ExportConfig& config, engine::BlockingPool& pool,
-    std::vector<std::shared_ptr<engine::BlockDevice>> predecessors) {
+    const ExportConfig& config, std::vector<std::shared_ptr<engine::BlockDevice>> predecessors) {
   auto context = engine::OpenContext{};
   context.predecessors = std::move(predecessors);
   context.report = [name = config.name](std::string_view event) {
@@ -50,7 +48,7 @@ std::shared_ptr<engine::BlockDevice> open_export(
         config.at_place(key, fmt::format("export \"{}\": {}", config.name, error.what())));
   };
   try {
-    return open_export_device(config, pool, context);
+    return open_export_device(config, context);
   } catch (const PartitionError& error) {
     throw refuse("partition", error);
   } catch (const engine::OpenError& error) {

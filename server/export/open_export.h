@@ -6,22 +6,19 @@
 #include <vector>
 
 #include "engine/block_device.h"
-#include "engine/blocking_pool.h"
 #include "engine/device_spec.h"
 #include "server/config/config.h"
 
 namespace server {
 
-// Throws engine::OpenError, PartitionError or std::runtime_error with a message for people. The
-// pool outlives the device.
+// Throws engine::OpenError, PartitionError or std::runtime_error with a message for people.
 std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& config,
-                                                        engine::BlockingPool& pool,
                                                         const engine::OpenContext& context);
 
 // The same for an export of the server: refusals are UserErrors that name the export and the place
 // in the configuration, and what happens to the device later is logged under its name.
 std::shared_ptr<engine::BlockDevice> open_export(
-    const ExportConfig& config, engine::BlockingPool& pool,
+    const ExportConfig& config,
     std::vector<std::shared_ptr<engine::BlockDevice>> predecessors = {});
 
 // The rights that the sandbox has to leave to the devices of all of them. Opens nothing.

@@ -46,12 +46,12 @@ DeviceExchange::DeviceExchange(const LiveServer& server, Quiescer& quiescer, Exp
       replacement_(std::make_shared<Replacement>()) {}
 
 Awaitable<void> DeviceExchange::prepare(std::shared_ptr<DeviceChange> change, ExportConfig config) {
-  const auto opening = std::function<void()>(
-      [replacement = replacement_, group = group_, change = std::move(change),
-       config = std::move(config), &bounds = server_.bounds, &pool = server_.pool] {
+  const auto opening =
+      std::function<void()>([replacement = replacement_, group = group_, change = std::move(change),
+                             config = std::move(config), &bounds = server_.bounds] {
         const auto old = group.front()->device();
         change->prepare(config, *old);
-        auto device = open_export(config, pool, {old});
+        auto device = open_export(config, {old});
         change->check(*device, *old);
         check_alignment(config.path, *device, *old);
         replacement->device = std::move(device);

@@ -12,8 +12,8 @@ namespace {
 class Planner {
  public:
   Planner(const ExportTable& current, const std::vector<std::shared_ptr<Export>>& gone,
-          const Bounds& bounds, engine::BlockingPool& pool)
-      : bounds_(bounds), pool_(pool), replaceable_(current.all()), gone_(gone) {}
+          const Bounds& bounds)
+      : bounds_(bounds), replaceable_(current.all()), gone_(gone) {}
 
   ExportChanges plan(std::vector<ExportConfig> configs) {
     auto exports = std::vector<std::shared_ptr<Export>>(configs.size());
@@ -72,7 +72,7 @@ class Planner {
   std::shared_ptr<engine::BlockDevice> open(const ExportConfig& config) {
     auto predecessors = std::vector<std::shared_ptr<engine::BlockDevice>>{};
     for (const auto& entry : replaceable_) predecessors.push_back(entry->device());
-    return open_export(config, pool_, std::move(predecessors));
+    return open_export(config, std::move(predecessors));
   }
 
   // Two read-only devices may serve one file; two windows of it might share a block.
@@ -96,7 +96,6 @@ class Planner {
   }
 
   const Bounds& bounds_;
-  engine::BlockingPool& pool_;
   std::vector<std::shared_ptr<Export>> replaceable_;
   const std::vector<std::shared_ptr<Export>>& gone_;
   ExportChanges changes_;
@@ -106,9 +105,8 @@ class Planner {
 
 ExportChanges plan_changes(const ExportTable& current,
                            const std::vector<std::shared_ptr<Export>>& gone,
-                           std::vector<ExportConfig> configs, const Bounds& bounds,
-                           engine::BlockingPool& pool) {
-  return Planner(current, gone, bounds, pool).plan(std::move(configs));
+                           std::vector<ExportConfig> configs, const Bounds& bounds) {
+  return Planner(current, gone, bounds).plan(std::move(configs));
 }
 
 }  // namespace server

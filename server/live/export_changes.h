@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/blocking_pool.h"
 #include "server/config/bounds.h"
 #include "server/config/config.h"
 #include "server/export/export.h"
@@ -36,7 +35,6 @@ struct ExportChanges {
 // block. Throws UserError or std::runtime_error with a message for people.
 ExportChanges plan_changes(const ExportTable& current,
                            const std::vector<std::shared_ptr<Export>>& gone,
-                           std::vector<ExportConfig> configs, const Bounds& bounds,
-                           engine::BlockingPool& pool);
+                           std::vector<ExportConfig> configs, const Bounds& bounds);
 
 }  // namespace server

@@ -38,8 +38,7 @@ LiveExports::LiveExports(const Bounds& bounds, asio::io_context& io_context,
 void LiveExports::open(const std::vector<ExportConfig>& configs) {
   auto exports = std::vector<std::shared_ptr<Export>>{};
   for (const auto& entry : configs)
-    exports.push_back(
-        std::make_shared<Export>(entry, open_export(entry, server_.pool), server_.bounds));
+    exports.push_back(std::make_shared<Export>(entry, open_export(entry), server_.bounds));
   table_ = std::make_shared<const ExportTable>(std::move(exports));
 }
 
@@ -67,11 +66,9 @@ Awaitable<LiveExports::Changes> LiveExports::prepare(Edit edit, Departure depart
   for (const auto& entry : table_->all()) configs.push_back(entry->config());
   configs = edit(std::move(configs));
   auto changes = std::make_shared<ExportChanges>();
-  const auto planning =
-      std::function<void()>([changes, configs = std::move(configs), table = table_, gone = gone(),
-                             &bounds = server_.bounds, &pool = server_.pool] {
-        *changes = plan_changes(*table, gone, configs, bounds, pool);
-      });
+  const auto planning = std::function<void()>(
+      [changes, configs = std::move(configs), table = table_, gone = gone(),
+       &bounds = server_.bounds] { *changes = plan_changes(*table, gone, configs, bounds); });
   co_await run_blocking(server_.io_context, server_.pool, planning);
   co_await check_displaced(*changes, departure);
   for (const auto& entry : changes->retired) check_not_paused(*entry);

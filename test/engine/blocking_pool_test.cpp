@@ -1,13 +1,16 @@
 #include "engine/blocking_pool.h"
 
+#include <pthread.h>
 #include <signal.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <functional>
 #include <latch>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 using engine::BlockingPool;
@@ -84,4 +87,78 @@ TEST_CASE("threads of the pool leave signals to others") {
   sigset_t own;
   pthread_sigmask(SIG_SETMASK, nullptr, &own);
   CHECK(sigismember(&own, SIGTERM) == 0);
+}
+
+TEST_CASE("a pool makes a thread when there is work, and none stays without any") {
+  BlockingPool pool(4, std::chrono::milliseconds(0));
+  CHECK(pool.thread_count() == 0);
+  std::latch here(2);
+  std::latch open(1);
+  const auto wait = [&](Task&) {
+    here.arrive_and_wait();
+    open.wait();
+  };
+  Task one(wait);
+  Task other(wait);
+  pool.run(one);
+  pool.run(other);
+  here.wait();
+  CHECK(pool.thread_count() == 2);
+  open.count_down();
+  while (pool.thread_count() > 0) std::this_thread::yield();
+
+  std::latch again(1);
+  Task later([&](Task&) { again.count_down(); });
+  pool.run(later);
+  again.wait();
+}
+
+TEST_CASE("a thread that is idle takes the next job, and no other is made") {
+  BlockingPool pool(4, std::chrono::hours(1));
+  for (int i = 0; i < 100; ++i) {
+    std::atomic<bool> done{false};
+    Task task([&](Task&) { done = true; });
+    pool.run(task);
+    while (!done) std::this_thread::yield();
+  }
+  // It may not have been back yet when the next job came.
+  CHECK(pool.thread_count() <= 2);
+}
+
+TEST_CASE("a pool that can have no thread leaves the work to its caller, job after job") {
+  pthread_attr_t usual;
+  REQUIRE(pthread_getattr_default_np(&usual) == 0);
+  pthread_attr_t impossible = usual;
+  REQUIRE(pthread_attr_setstacksize(&impossible, std::size_t{1} << 60) == 0);
+  REQUIRE(pthread_setattr_default_np(&impossible) == 0);
+  int left = 100'000;  // more than a stack would bear
+  {
+    BlockingPool pool(2);
+    Task again([&](Task& self) {
+      if (--left > 0) pool.run(self);
+    });
+    pool.run(again);
+    CHECK(left == 0);
+    CHECK(pool.thread_count() == 0);
+  }
+  CHECK(pthread_setattr_default_np(&usual) == 0);
+}
+
+TEST_CASE("pools that have many threads in all leave each other one at least") {
+  std::latch open(1);
+  const auto wait = [&](Task&) { open.wait(); };
+  std::vector<std::unique_ptr<Task>> tasks;
+  const auto fill = [&](BlockingPool& pool, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i)
+      pool.run(*tasks.emplace_back(std::make_unique<Task>(wait)));
+  };
+  {
+    BlockingPool large(BlockingPool::threads_max_in_all);
+    BlockingPool small(4);
+    fill(large, BlockingPool::threads_max_in_all);
+    CHECK(large.thread_count() == BlockingPool::threads_max_in_all);
+    fill(small, 2);
+    CHECK(small.thread_count() == 1);
+    open.count_down();
+  }
 }

@@ -2,7 +2,6 @@
 
 #include <catch2/catch.hpp>
 
-#include "engine/blocking_pool.h"
 #include "test/engine/file_systems.h"
 
 using namespace engine;
@@ -11,8 +10,7 @@ using namespace test;
 TEST_CASE("a spec of a file opens that file, and needs nothing of the sandbox") {
   const TemporaryFile file(disk_folder(), 8192);
   const DeviceSpec spec = FileSpec{.path = file.path(), .offset = 4096};
-  BlockingPool pool(1);
-  const auto device = open_device(spec, pool);
+  const auto device = open_device(spec);
   CHECK(device->size() == 4096);
   CHECK(device->window_offset() == 4096);
   const auto needs = sandbox_needs(spec);
@@ -22,10 +20,9 @@ TEST_CASE("a spec of a file opens that file, and needs nothing of the sandbox") 
 
 TEST_CASE("a refusal names the field of the spec that is at fault") {
   const TemporaryFile file(disk_folder(), 8192);
-  BlockingPool pool(1);
   const auto fault = [&](const FileSpec& spec) -> std::string {
     try {
-      open_device(spec, pool);
+      open_device(spec);
       return "";
     } catch (const OpenError& error) {
       return std::string(error.option());

@@ -20,3 +20,23 @@ def system_calls(running, path, *calls):
     finally:
         tracer.terminate()
         tracer.wait(server.WAIT_SECONDS)
+
+
+@contextlib.contextmanager
+def calls_delayed(running, path, call):
+    """Each `call` of `running` on the file at `path` takes until the end of this, as on a disk that
+    hangs.
+    """
+    minute = 60_000_000  # microseconds; longer than any test waits
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-o", "/dev/null", "-p", str(running.pid), "-P", path]
+        + ["-e", f"inject={call}:delay_enter={minute}"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert any("attached" in line for line in tracer.stderr)
+    try:
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait(server.WAIT_SECONDS)

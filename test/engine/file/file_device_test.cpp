@@ -10,7 +10,6 @@
 #include <thread>
 #include <vector>
 
-#include "engine/blocking_pool.h"
 #include "engine/open_device.h"
 #include "test/engine/contract.h"
 #include "test/engine/opened_file.h"
@@ -29,13 +28,12 @@ struct Backing {
 
   TemporaryFile file;
   std::optional<LoopDevice> loop;
-  BlockingPool pool{2};
 };
 
 bool direct_io_works(const std::string& folder) {
   Backing backing(folder, 4096);
   const FileSpec spec{.path = backing.file.path()};
-  if (open_device(spec, backing.pool)->mode() == "direct") return true;
+  if (open_device(spec)->mode() == "direct") return true;
   WARN("skipped: no direct I/O in " << folder);
   return false;
 }
@@ -48,7 +46,7 @@ void check_file(const std::string& folder, DirectIo mode, std::uint64_t window_o
     ContractSubject subject;
     FileSpec spec{.path = backing->file.path(), .direct_io = mode, .offset = window_offset};
     if (window_offset != 0) spec.size = size;
-    subject.device = open_device(spec, backing->pool);
+    subject.device = open_device(spec);
     subject.backing_size = [backing] { return backing->file.size(); };
     subject.backing = backing;
     return subject;
@@ -68,8 +66,7 @@ void check_loop(std::uint32_t block_size, DirectIo mode) {
       backing->loop.emplace(std::move(*loop));
     REQUIRE(backing->loop);
     ContractSubject subject;
-    subject.device =
-        open_device(FileSpec{.path = backing->loop->path(), .direct_io = mode}, backing->pool);
+    subject.device = open_device(FileSpec{.path = backing->loop->path(), .direct_io = mode});
     if (mode == DirectIo::on) CHECK(subject.device->geometry().block_size == block_size);
     subject.backing_size = [backing] { return backing->file.size(); };
     subject.backing = backing;
@@ -120,9 +117,8 @@ TEST_CASE("a window leaves every byte around it alone") {
   const TemporaryFile file(disk_folder(), 4 * 65536);
   auto expected = pattern(4 * 65536, 1);
   file.write(0, expected);
-  BlockingPool pool(1);
-  const auto device = open_device(
-      FileSpec{.path = file.path(), .direct_io = mode, .offset = offset, .size = size}, pool);
+  const auto device =
+      open_device(FileSpec{.path = file.path(), .direct_io = mode, .offset = offset, .size = size});
   const auto queue = device->make_queue(4);
   const auto block_size = device->geometry().block_size;
 
@@ -155,8 +151,7 @@ TEST_CASE("four gibibytes are zeroed and trimmed although requests in between go
   const TemporaryFile file(disk_folder(), size + 4096);
   file.write(size, pattern(4096, 1));
   file.write(size - 4096, pattern(4096, 2));
-  BlockingPool pool(1);
-  const auto device = open_device(FileSpec{.path = file.path()}, pool);
+  const auto device = open_device(FileSpec{.path = file.path()});
   const auto queue = device->make_queue(4);
   TestIo zeroes(Operation::write_zeroes, 0, size);
   TestIo trim(Operation::discard, 0, size);
@@ -177,8 +172,7 @@ TEST_CASE("what the page cache cannot write out fails this flush and all later o
   const auto loop = LoopDevice::make(file, 4096);
   if (!loop) return;
   Reports reports;
-  BlockingPool pool(2);
-  const auto device = open_device(FileSpec{.path = loop->path(), .direct_io = DirectIo::off}, pool,
+  const auto device = open_device(FileSpec{.path = loop->path(), .direct_io = DirectIo::off},
                                   {.report = [&](std::string_view line) { reports.add(line); }});
   const auto queue = device->make_queue(4);
   const auto other = device->make_queue(4);
@@ -205,9 +199,8 @@ TEST_CASE("what the page cache cannot write out fails this flush and all later o
 TEST_CASE("a device knows its store and its window, and makes the file longer") {
   const TemporaryFile file(disk_folder(), 4 * mib);
   const TemporaryFile other(disk_folder(), mib);
-  BlockingPool pool(1);
   const auto open = [&](const std::string& path, std::uint64_t offset, std::uint64_t size) {
-    return open_device(FileSpec{.path = path, .offset = offset, .size = size}, pool);
+    return open_device(FileSpec{.path = path, .offset = offset, .size = size});
   };
   const auto first = open(file.path(), 0, mib);
   const auto second = open(file.path(), mib, mib);
@@ -227,8 +220,7 @@ TEST_CASE("a device knows its store and its window, and makes the file longer") 
 
 TEST_CASE("a file that has lost its name is not made longer") {
   const TemporaryFile file(disk_folder(), mib);
-  BlockingPool pool(1);
-  const auto device = open_device(FileSpec{.path = file.path()}, pool);
+  const auto device = open_device(FileSpec{.path = file.path()});
   const TemporaryFile other(disk_folder(), mib);
   REQUIRE(std::rename(other.path().c_str(), file.path().c_str()) == 0);
   CHECK(device->grow(2 * mib) == -ESTALE);
@@ -242,8 +234,7 @@ TEST_CASE("queues of one device in several threads serve what they are given") {
   constexpr std::size_t length = 512;  // bytes: may be less than a block
   constexpr std::uint64_t size = threads * pieces * length + 100;
   const TemporaryFile file(disk_folder(), size);
-  BlockingPool pool(2);
-  const auto device = open_device(FileSpec{.path = file.path(), .direct_io = mode}, pool);
+  const auto device = open_device(FileSpec{.path = file.path(), .direct_io = mode});
   const auto place = [](std::size_t thread, std::size_t i) {
     return (i * threads + thread) * length;
   };

@@ -19,7 +19,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/blocking_pool.h"
 #include "engine/open_device.h"
 #include "test/engine/opened_file.h"
 #include "test/engine/test_io.h"
@@ -33,9 +32,8 @@ constexpr std::uint64_t mib = 1U << 20;
 
 // The message of the refusal; empty when it is opened.
 std::string refusal(const FileSpec& spec) {
-  BlockingPool pool(1);
   try {
-    open_device(spec, pool);
+    open_device(spec);
     return "";
   } catch (const std::runtime_error& error) {
     return error.what();
@@ -56,8 +54,7 @@ bool forbid_io_setup(int error) {
 }
 
 bool has_direct_io(const TemporaryFile& file) {
-  BlockingPool pool(1);
-  if (open_device(FileSpec{.path = file.path()}, pool)->mode() == "direct") return true;
+  if (open_device(FileSpec{.path = file.path()})->mode() == "direct") return true;
   WARN("skipped: no direct I/O here");
   return false;
 }
@@ -115,8 +112,7 @@ TEST_CASE("a regular file has its exact size and a sensible geometry") {
   const std::uint64_t size = GENERATE(as<std::uint64_t>{}, 1, 511, 4096, 1'000'001);
   const auto mode = GENERATE(DirectIo::automatic, DirectIo::off);
   const TemporaryFile file(disk_folder(), size);
-  BlockingPool pool(1);
-  const auto device = open_device(FileSpec{.path = file.path(), .direct_io = mode}, pool);
+  const auto device = open_device(FileSpec{.path = file.path(), .direct_io = mode});
   CHECK(device->size() == size);
   const auto& geometry = device->geometry();
   if (mode == DirectIo::off) CHECK(device->mode() == "buffered");
@@ -132,11 +128,9 @@ TEST_CASE("a regular file has its exact size and a sensible geometry") {
 
 TEST_CASE("a window has the size that was asked for, or reaches to the end") {
   const TemporaryFile file(disk_folder(), mib);
-  BlockingPool pool(1);
-  CHECK(open_device(FileSpec{.path = file.path(), .offset = 4096}, pool)->size() == mib - 4096);
-  CHECK(open_device(FileSpec{.path = file.path(), .offset = 4096, .size = 1000}, pool)->size() ==
-        1000);
-  CHECK(open_device(FileSpec{.path = file.path(), .size = mib}, pool)->size() == mib);
+  CHECK(open_device(FileSpec{.path = file.path(), .offset = 4096})->size() == mib - 4096);
+  CHECK(open_device(FileSpec{.path = file.path(), .offset = 4096, .size = 1000})->size() == 1000);
+  CHECK(open_device(FileSpec{.path = file.path(), .size = mib})->size() == mib);
 }
 
 TEST_CASE("an offset that direct I/O cannot have is refused, or served buffered with a report") {
@@ -147,9 +141,8 @@ TEST_CASE("an offset that direct I/O cannot have is refused, or served buffered 
   CHECK_THAT(message, Catch::Contains("multiple of") && Catch::Contains("direct_io"));
   Reports reports;
   spec.direct_io = DirectIo::automatic;
-  BlockingPool pool(1);
   const auto device =
-      open_device(spec, pool, {.report = [&](std::string_view line) { reports.add(line); }});
+      open_device(spec, {.report = [&](std::string_view line) { reports.add(line); }});
   CHECK(device->mode() == "buffered");
   REQUIRE(reports.lines().size() == 1);
   CHECK_THAT(reports.lines()[0], Catch::Contains(file.path()) && Catch::Contains("page cache"));
@@ -157,7 +150,6 @@ TEST_CASE("an offset that direct I/O cannot have is refused, or served buffered 
 
 TEST_CASE("one writer excludes everybody, readers only writers, unless locks are off") {
   const TemporaryFile file(disk_folder(), mib);
-  BlockingPool pool(1);
   struct Case {
     bool first_reads, second_reads, second_locks;
     bool opens;
@@ -170,7 +162,7 @@ TEST_CASE("one writer excludes everybody, readers only writers, unless locks are
            {false, false, false, true},
        }) {
     CAPTURE(first_reads, second_reads, second_locks);
-    const auto first = open_device(FileSpec{.path = file.path(), .read_only = first_reads}, pool);
+    const auto first = open_device(FileSpec{.path = file.path(), .read_only = first_reads});
     const auto message =
         refusal({.path = file.path(), .read_only = second_reads, .lock = second_locks});
     CHECK(message.empty() == opens);
@@ -182,7 +174,6 @@ TEST_CASE("one writer excludes everybody, readers only writers, unless locks are
 TEST_CASE("windows that share no page may be served side by side, others may not") {
   const TemporaryFile file(disk_folder(), mib);
   if (!has_direct_io(file)) return;
-  BlockingPool pool(1);
   struct Case {
     std::uint64_t first_size, second_offset;
     DirectIo second_mode;
@@ -197,7 +188,7 @@ TEST_CASE("windows that share no page may be served side by side, others may not
            {65536 + 1, 65536 + 4096, DirectIo::on, true},
        }) {
     CAPTURE(first_size, second_offset);
-    const auto first = open_device(FileSpec{.path = file.path(), .size = first_size}, pool);
+    const auto first = open_device(FileSpec{.path = file.path(), .size = first_size});
     CHECK(
         refusal(
             {.path = file.path(), .direct_io = second_mode, .offset = second_offset, .size = 8192})
@@ -213,8 +204,7 @@ TEST_CASE("without asynchronous I/O a file is served through the page cache, or 
   if (child == 0) {
     if (!forbid_io_setup(error)) ::_exit(77);
     Reports reports;
-    BlockingPool pool(1);
-    const auto device = open_device(FileSpec{.path = file.path()}, pool,
+    const auto device = open_device(FileSpec{.path = file.path()},
                                     {.report = [&](std::string_view line) { reports.add(line); }});
     const auto lines = reports.lines();
     const bool served = device->mode() == "buffered" && device->make_queue(4) != nullptr &&
@@ -236,8 +226,7 @@ TEST_CASE("without asynchronous I/O a file is served through the page cache, or 
 
 TEST_CASE("a file on tmpfs is served in the mode that its kernel can") {
   const TemporaryFile file(memory_folder(), mib + 1);
-  BlockingPool pool(1);
-  const auto automatic = open_device(FileSpec{.path = file.path()}, pool)->mode();
+  const auto automatic = open_device(FileSpec{.path = file.path()})->mode();
   CHECK(refusal({.path = file.path(), .direct_io = DirectIo::on}).empty() ==
         (automatic == "direct"));
 }
@@ -267,8 +256,7 @@ TEST_CASE("a loop device is served with its own block size and size") {
   const TemporaryFile file(disk_folder(), mib);
   const auto loop = LoopDevice::make(file, block_size);
   if (!loop) return;
-  BlockingPool pool(1);
-  const auto device = open_device(FileSpec{.path = loop->path(), .direct_io = DirectIo::on}, pool);
+  const auto device = open_device(FileSpec{.path = loop->path(), .direct_io = DirectIo::on});
   CHECK(device->mode() == "direct");
   CHECK(device->size() == mib);
   CHECK(device->geometry().block_size == block_size);
@@ -283,17 +271,16 @@ TEST_CASE("a loop device over an image is refused to writers, and readers are wa
   CHECK_THAT(refusal({.path = file.path()}),
              Catch::Contains("losetup -d " + loop->path()) && Catch::Contains("lock = false"));
   CHECK(refusal({.path = file.path(), .lock = false}).empty());
-  BlockingPool pool(1);
   Reports reports;
   const FileSpec reading{.path = file.path(), .read_only = true};
-  open_device(reading, pool, {.report = [&](std::string_view line) { reports.add(line); }});
+  open_device(reading, {.report = [&](std::string_view line) { reports.add(line); }});
   REQUIRE(reports.lines().size() == 1);
   CHECK_THAT(reports.lines()[0], Catch::Contains("losetup -d " + loop->path()));
   // A loop device that cannot be written changes nothing under anybody.
   const auto device = open_fd(loop->path(), O_RDONLY);
   int read_only = 1;
   REQUIRE(::ioctl(device.get(), BLKROSET, &read_only) == 0);
-  open_device(reading, pool, {.report = [&](std::string_view line) { reports.add(line); }});
+  open_device(reading, {.report = [&](std::string_view line) { reports.add(line); }});
   CHECK(reports.lines().size() == 1);
   read_only = 0;
   REQUIRE(::ioctl(device.get(), BLKROSET, &read_only) == 0);
@@ -311,13 +298,12 @@ TEST_CASE("another node of a block device that is written is no way around its l
     WARN("skipped: no device nodes here");
     return;
   }
-  BlockingPool pool(1);
   {
-    const auto writer = open_device(FileSpec{.path = loop->path(), .size = 65536}, pool);
+    const auto writer = open_device(FileSpec{.path = loop->path(), .size = 65536});
     CHECK_THAT(refusal({.path = other}), Catch::Contains("locked"));
     CHECK_THAT(refusal({.path = other, .read_only = true}), Catch::Contains("locked"));
     // Windows share the claim, through which the kernel lets them discard.
-    const auto beside = open_device(FileSpec{.path = other, .offset = 65536}, pool);
+    const auto beside = open_device(FileSpec{.path = other, .offset = 65536});
     for (const auto& device : {writer, beside}) {
       const auto queue = device->make_queue(4);
       TestIo discard(engine::Operation::discard, 0, 65536);
@@ -328,8 +314,7 @@ TEST_CASE("another node of a block device that is written is no way around its l
     CHECK(::open(other.c_str(), O_RDWR | O_EXCL | O_CLOEXEC) < 0);
     CHECK(errno == EBUSY);
     // A successor by another name takes over.
-    CHECK_NOTHROW(
-        open_device(FileSpec{.path = other, .size = 65536}, pool, {.predecessors = {writer}}));
+    CHECK_NOTHROW(open_device(FileSpec{.path = other, .size = 65536}, {.predecessors = {writer}}));
   }
   const auto claim = open_fd(other, O_RDWR | O_EXCL);
   REQUIRE(claim);  // gone with the device

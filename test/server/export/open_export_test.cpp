@@ -19,13 +19,12 @@ server::ExportConfig export_of(const std::string& path) {
 
 TEST_CASE("an export is opened as its configuration says") {
   const auto file = test::TemporaryFile(std::string(10'000, 'x'));
-  auto pool = engine::BlockingPool(1);
   auto config = export_of(file.path());
   config.read_only = true;
   config.direct_io = engine::DirectIo::off;
   config.offset = 1000;
   config.size = 5000;
-  const auto device = server::open_export(config, pool);
+  const auto device = server::open_export(config);
   CHECK(device->geometry().read_only);
   CHECK(device->path() == engine::BlockDevice::Path::buffered);
   CHECK(device->window_offset() == 1000);
@@ -34,15 +33,14 @@ TEST_CASE("an export is opened as its configuration says") {
 
 TEST_CASE("a refusal names the export and is for its user") {
   const auto file = test::TemporaryFile(std::string(10'000, 'x'));
-  auto pool = engine::BlockingPool(1);
   auto config = export_of(file.path() + "-missing");
-  CHECK_THROWS_AS(server::open_export(config, pool), server::UserError);
-  CHECK_THROWS_WITH(server::open_export(config, pool), Catch::Contains("export \"disk\""));
-  CHECK_THROWS_AS(server::open_export_device(config, pool, {}), engine::OpenError);
+  CHECK_THROWS_AS(server::open_export(config), server::UserError);
+  CHECK_THROWS_WITH(server::open_export(config), Catch::Contains("export \"disk\""));
+  CHECK_THROWS_AS(server::open_export_device(config, {}), engine::OpenError);
 
   config.path = file.path();
   config.partition = "1";
-  CHECK_THROWS_AS(server::open_export(config, pool), server::UserError);
+  CHECK_THROWS_AS(server::open_export(config), server::UserError);
 }
 
 TEST_CASE("exports of files need nothing of the sandbox") {

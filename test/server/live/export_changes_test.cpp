@@ -24,14 +24,13 @@ struct Plan {
   }
 
   std::shared_ptr<Export> open(const ExportConfig& config) {
-    return std::make_shared<Export>(config, server::open_export(config, pool), bounds);
+    return std::make_shared<Export>(config, server::open_export(config), bounds);
   }
   server::ExportChanges change(std::vector<ExportConfig> configs) {
-    return server::plan_changes(*table, gone, std::move(configs), bounds, pool);
+    return server::plan_changes(*table, gone, std::move(configs), bounds);
   }
 
   server::Bounds bounds;
-  engine::BlockingPool pool{1};
   std::shared_ptr<const server::ExportTable> table;
   std::vector<std::shared_ptr<Export>> gone;
 };

@@ -22,12 +22,12 @@ struct ServedFile {
     config.direct_io = engine::DirectIo::off;
     config.read_only = read_only;
     config.offset = offset;
-    device = server::open_export(config, pool);
+    device = server::open_export(config);
     target = std::make_shared<server::Export>(config, device, server::Bounds{});
   }
 
   std::shared_ptr<engine::BlockDevice> open(const server::ExportConfig& other) {
-    return server::open_export(other, pool, {device});
+    return server::open_export(other, {device});
   }
   off_t length() const {
     struct stat status {};
@@ -36,7 +36,6 @@ struct ServedFile {
   }
 
   test::TemporaryFile file{std::string(8192, 'x')};
-  engine::BlockingPool pool{1};
   server::ExportConfig config;
   std::shared_ptr<engine::BlockDevice> device;
   std::shared_ptr<server::Export> target;
