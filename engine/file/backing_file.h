@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "engine/file/block_device_use.h"
+#include "engine/file/flush_group.h"
 #include "engine/file/sync_overlap.h"
 #include "engine/file_descriptor.h"
 #include "engine/io.h"
@@ -89,6 +90,8 @@ class BackingFile {
 
   // Blocks. 0 or -errno.
   int sync() noexcept;
+  // The flushes of all queues that wait for a sync.
+  FlushGroup& flushes() noexcept { return flushes_; }
 
   // Blocks. As BlockDevice::grow().
   int grow(std::uint64_t size) noexcept;
@@ -137,6 +140,7 @@ class BackingFile {
   const FileHold hold_;
   const FileTraits traits_;
   const std::function<void(std::string_view)> report_;
+  FlushGroup flushes_;
   SyncOverlap overlap_;  // of syncs through buffered_
   std::atomic<int> sync_error_{0};
   std::atomic<bool> shrunk_{false};

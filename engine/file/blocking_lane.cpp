@@ -29,7 +29,9 @@ BlockingLane::~BlockingLane() {
 }
 
 void BlockingLane::start(Io& io, std::uint64_t done) noexcept {
-  pool_.run(IoAccess::emplace<Work>(io, *this, io, done));
+  auto& work = IoAccess::emplace<Work>(io, *this, io, done);
+  if (io.operation == Operation::flush && !file_.flushes().add(io)) return;
+  pool_.run(work);
 }
 
 IoList BlockingLane::take_finished() noexcept {
@@ -49,7 +51,7 @@ void BlockingLane::perform(Work& work) noexcept {
     case Operation::write:
       return finish(work, transfer(work));
     case Operation::flush:
-      return finish(work, file_.sync());
+      return sync_group(file_, pool_);
     case Operation::discard:
     case Operation::write_zeroes:
       return continue_range(work);
@@ -70,6 +72,20 @@ std::int64_t BlockingLane::transfer(const Work& work) noexcept {
   const int error = io.operation == Operation::read ? file_.read(offset, memory)
                                                     : file_.write(offset, memory, io.fua);
   return error != 0 ? error : static_cast<std::int64_t>(io.length);
+}
+
+// One sync for the flushes of all lanes that wait for it. Belongs to none of them: each may be gone
+// once its own have been told.
+void BlockingLane::sync_group(BackingFile& file, BlockingPool& pool) noexcept {
+  auto batch = file.flushes().take();
+  const int result = file.sync();
+  Io* const next = file.flushes().pass_on();
+  // To the end of the pool's line.
+  if (next != nullptr) pool.run(IoAccess::get<Work>(*next));
+  while (Io* const io = batch.pop_front()) {
+    auto& work = IoAccess::get<Work>(*io);
+    work.lane->finish(work, result);
+  }
 }
 
 // One piece of a discard or write_zeroes; then to the end of the pool's line for the next one.

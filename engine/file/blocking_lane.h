@@ -22,7 +22,8 @@ class BlockingLane {
   BlockingLane(const BlockingLane&) = delete;
   BlockingLane& operator=(const BlockingLane&) = delete;
 
-  // Any operation. `done`: bytes of a read or write that have been transferred already.
+  // Any operation. `done`: bytes of a read or write that have been transferred already. Flushes
+  // share syncs with those of the file's other lanes.
   void start(Io& io, std::uint64_t done = 0) noexcept;
 
   // The Ios that are finished, each with its result(). Free of locks and system calls when there
@@ -34,6 +35,7 @@ class BlockingLane {
   class Work;
 
   void perform(Work& work) noexcept;
+  static void sync_group(BackingFile& file, BlockingPool& pool) noexcept;
   std::int64_t transfer(const Work& work) noexcept;
   void continue_range(Work& work) noexcept;
   void finish(Work& work, std::int64_t result) noexcept;
