@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <exception>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,7 +11,6 @@
 #include "server/base/log.h"
 #include "server/base/text.h"
 #include "server/base/user_error.h"
-#include "server/config/keys.h"
 
 namespace server {
 
@@ -83,13 +83,30 @@ Awaitable<std::shared_ptr<Reload::Prepared>> Reload::prepare() {
 }
 
 void Reload::commit(Prepared& prepared) {
-  auto& config = targets_.config;
-  targets_.tls.exchange(*prepared.tls);
-  if (!ended_) targets_.listeners.commit(prepared.config.listen, std::move(prepared.sockets));
-  if (prepared.config.log_level != config.log_level) log::set_level(prepared.config.log_level);
-  config.listen = prepared.config.listen;
-  config.log_level = prepared.config.log_level;
-  config.tls = prepared.config.tls;
+  auto effects = std::set<Effect>{};
+  for (const auto& key : server_keys()) effects.insert(key.effect);
+  for (const auto effect : effects) put_into_use(effect, prepared);
+  take_over(targets_.config, prepared.config);
+}
+
+void Reload::put_into_use(Effect effect, Prepared& prepared) {
+  switch (effect) {
+    case Effect::listeners:
+      if (!ended_) targets_.listeners.commit(prepared.config.listen, std::move(prepared.sockets));
+      return;
+    case Effect::tls:
+      targets_.tls.exchange(*prepared.tls);
+      return;
+    case Effect::log:
+      // An operator may have changed the level meanwhile, which lasts until the file says another.
+      if (prepared.config.log_level != targets_.config.log_level)
+        log::set_level(prepared.config.log_level);
+      return;
+    case Effect::exports:
+    case Effect::reopen:
+    case Effect::restart:
+      return;
+  }
 }
 
 }  // namespace server

@@ -10,6 +10,7 @@
 #include "engine/blocking_pool.h"
 #include "server/base/asio.h"
 #include "server/config/config.h"
+#include "server/config/keys.h"
 #include "server/live/live_exports.h"
 #include "server/live/reloaded.h"
 #include "server/net/listeners.h"
@@ -52,6 +53,7 @@ class Reload {
   Awaitable<void> run_and_log();
   Awaitable<std::shared_ptr<Prepared>> prepare();
   void commit(Prepared& prepared);
+  void put_into_use(Effect effect, Prepared& prepared);
   void end_run();
 
   const Targets targets_;

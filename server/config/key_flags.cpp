@@ -21,15 +21,21 @@ void add_check(CLI::Option& option, const KeyType& type) {
     option.check(CLI::IsMember(std::vector<std::string>(type.words.begin(), type.words.end())));
 }
 
+template <typename Owner>
+std::string help_of(const Key<Owner>& key) {
+  auto help = key.flag_help();
+  if (key.type.form == Form::list) help += "; may be given several times";
+  if (!key.default_text.empty()) help += "; default: " + key.default_text;
+  return help;
+}
+
 }  // namespace
 
 template <typename Owner>
 void KeyFlags<Owner>::add_to(CLI::App& command) {
   for (const auto& key : keys_) {
     if (key.flag.empty()) continue;
-    const auto help = key.default_text.empty()
-                          ? key.help
-                          : fmt::format("{}; default: {}", key.help, key.default_text);
+    const auto help = help_of(key);
     if (key.type.form == Form::truth) {
       command.add_flag_callback(
           key.flag, [this, &key] { texts_[key.flag]; }, help);

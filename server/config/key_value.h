@@ -32,6 +32,7 @@ struct KeyType {
 
   Form form = Form::text;
   std::string_view expected = {};  // for messages: "a text"
+  std::string_view noun = {};      // for the manual: "file"; empty: that of the form
   std::uint32_t least = 0;
   std::uint32_t most = 0;
   // In the order of the enumerators that they stand for.

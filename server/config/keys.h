@@ -1,7 +1,7 @@
 // The table of all settings: of the server, and of an export. A row says how a setting is called in
-// the file and on the command line, what it may be, what it is when nobody gives it, what a reload
-// can do about it, and where it is kept. The reader of the file, the flags and their help, `ctl
-// add`, and the list of what needs a restart all go through these rows. Constant; any thread.
+// the file and on the command line, what it may be, what it is when nobody gives it, what puts a
+// new value into use, and where it is kept. The reader of the file, the flags and their help, `ctl
+// add`, reloads and the lists of the manual pages all go through these rows. Constant; any thread.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,18 @@
 
 namespace server {
 
-// The step that puts a new value into use.
+// The part of a running server that puts a new value into use in a reload, or a restart.
 enum class Effect : std::uint8_t {
-  live,     // a reload
-  reopen,   // a reload, by opening the file of the export again
-  restart,  // a restart of the server
+  tls,
+  listeners,
+  log,
+  exports,
+  reopen,  // the exports, by opening the file of the export again
+  restart,
 };
+
+// "Do not lock it", of "Lock it".
+std::string negation_of(std::string phrase);
 
 template <typename Owner>
 struct Key {
@@ -28,19 +34,23 @@ struct Key {
   std::string name;
   std::string flag;  // empty: the key has none
   KeyType type;
-  Effect effect = Effect::live;
+  Effect effect = Effect::restart;
   std::string default_text;  // for people; empty: not worth saying
-  std::string help;
+  std::string help;          // a phrase
+  std::string manual;        // sentences behind it in the manual pages; may be empty
   void (*assign_field)(Owner& owner, const KeyType& type, const KeyValue& value) = nullptr;
   bool (*same_field)(const Owner& one, const Owner& other) = nullptr;
+  void (*copy_field)(Owner& to, const Owner& from) = nullptr;
 
   // As "control.socket".
   std::string full_name() const { return table.empty() ? name : table + '.' + name; }
   // Throws std::runtime_error that says why it cannot be this value.
   void assign(Owner& owner, const KeyValue& value) const { assign_field(owner, type, value); }
   bool same(const Owner& one, const Owner& other) const { return same_field(one, other); }
-  // A truth that its flag makes false.
+  void copy(Owner& to, const Owner& from) const { copy_field(to, from); }
+  // A truth that its flag makes false: the help says what is so without the flag.
   bool negated() const { return flag.starts_with("--no-"); }
+  std::string flag_help() const { return negated() ? negation_of(help) : help; }
 };
 
 using ServerKey = Key<Config>;
@@ -64,6 +74,9 @@ std::vector<std::string> known_names(std::span<const Key<Owner>> keys, std::stri
 
 // The full names of the keys that have changed and wait for a restart.
 std::vector<std::string> keys_for_restart(const Config& now, const Config& then);
+
+// Copies the values of all keys that wait for no restart.
+void take_over(Config& now, const Config& then);
 
 // Whether a device opened for one export serves the other as well.
 bool has_same_device(const ExportConfig& one, const ExportConfig& other);

@@ -42,8 +42,10 @@ void check_rows(std::span<const Key<Owner>> keys) {
     if (!key.flag.empty()) {
       CHECK(flags.insert(key.flag).second);
       CHECK(key.flag.starts_with("--"));
-      CHECK_FALSE(key.help.empty());
     }
+    CHECK_FALSE(key.help.empty());
+    CHECK_FALSE(key.help.ends_with('.'));
+    CHECK((key.manual.empty() || key.manual.ends_with('.')));
     // The row leads to a field of its own.
     auto owner = Owner{};
     key.assign(owner, other_value(key.type, key.name));
@@ -110,6 +112,33 @@ TEST_CASE("a key that a reload cannot put into use waits for a restart, by its f
     else
       CHECK(names.empty());
   }
+}
+
+TEST_CASE("a reload takes over every key that does not wait for a restart, and no other") {
+  const auto now = server::Config{};
+  for (const auto& key : server::server_keys()) {
+    CAPTURE(key.full_name());
+    auto then = now;
+    key.assign(then, other_value(key.type, key.name));
+    auto reloaded = now;
+    take_over(reloaded, then);
+    CHECK(key.same(reloaded, then) == (key.effect != Effect::restart));
+    CHECK((key.effect != Effect::exports && key.effect != Effect::reopen));
+  }
+}
+
+TEST_CASE("an export waits for no restart") {
+  for (const auto& key : server::export_keys()) {
+    CAPTURE(key.full_name());
+    CHECK((key.effect == Effect::exports || key.effect == Effect::reopen));
+  }
+}
+
+TEST_CASE("the help of a flag that negates its key says so") {
+  const auto keys = server::export_keys();
+  const auto lock = std::ranges::find(keys, std::string("--no-lock"), &server::ExportKey::flag);
+  CHECK(lock->help == "Lock the file against a second writer");
+  CHECK(lock->flag_help() == "Do not lock the file against a second writer");
 }
 
 TEST_CASE("an export needs its file opened again for what the device depends on") {
