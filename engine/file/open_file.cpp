@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <stdexcept>
 #include <utility>
 
@@ -24,6 +26,7 @@
 #include "engine/file/loop_devices.h"
 #include "engine/file_descriptor.h"
 #include "engine/rounding.h"
+#include "engine/shell_word.h"
 
 namespace engine {
 
@@ -46,14 +49,53 @@ template <class... Arguments>
   refuse_option("path", spec, text, std::forward<Arguments>(arguments)...);
 }
 
+// Commands stand at the end, where they are easy to copy.
+std::string remedy_of_missing(const FileSpec& spec) {
+  if (("/" + spec.path).find("/~/") != std::string::npos)
+    return "; \"~\" is no folder here: only a shell puts your home folder in its place. Write the "
+           "whole path";
+  struct stat status {};
+  if (::lstat(spec.path.c_str(), &status) == 0)
+    return fmt::format("; it is a symbolic link that leads nowhere. Where to, says: readlink {}",
+                       shell_path(spec.path));
+  if (spec.path.starts_with("/dev/")) return "; check the path. The disks there are, shows: lsblk";
+  const auto folder = std::filesystem::path(spec.path).parent_path().string();
+  if (!folder.empty() && ::stat(folder.c_str(), &status) != 0)
+    return fmt::format("; check the path, or make the folder with: mkdir -p {}",
+                       shell_path(folder));
+  return fmt::format("; check the path, or make an image with: truncate -s 10G {}",
+                     shell_path(spec.path));
+}
+
+std::string remedy_of_refusal(const FileSpec& spec) {
+  struct statx status {};
+  const bool known = ::statx(AT_FDCWD, spec.path.c_str(), 0, STATX_TYPE, &status) == 0;
+  const auto attributes = known ? status.stx_attributes & status.stx_attributes_mask : 0;
+  const auto attribute = [&](std::string_view what, char letter) {
+    return fmt::format(
+        "; it is {} (lsattr shows the letter {}): serve it read-only, or take that from it with: "
+        "chattr -{} {}",
+        what, letter, letter, shell_path(spec.path));
+  };
+  if (!spec.read_only && (attributes & STATX_ATTR_IMMUTABLE) != 0)
+    return attribute("immutable", 'i');
+  if (!spec.read_only && (attributes & STATX_ATTR_APPEND) != 0)
+    return attribute("only to be appended to", 'a');
+  const auto user = fmt::format("let the user with the number {}", ::geteuid());
+  return spec.read_only ? fmt::format("; {} read it, and pass all folders on its way", user)
+                        : fmt::format(
+                              "; {} read and write it, and pass all folders on its way, or "
+                              "serve it read-only",
+                              user);
+}
+
 std::string remedy(int error, const FileSpec& spec) {
   switch (error) {
     case ENOENT:
-      return fmt::format("; check the path, or make an image with: truncate -s 10G {}", spec.path);
+      return remedy_of_missing(spec);
     case EACCES:
     case EPERM:
-      return spec.read_only ? "; let this user read it"
-                            : "; let this user write it, or serve it read-only";
+      return remedy_of_refusal(spec);
     case EROFS:
       return "; serve it read-only";
     case EBUSY:
@@ -96,22 +138,23 @@ std::uint64_t file_size(int fd, const struct stat& status, const FileSpec& spec)
 }
 
 // The size of the window.
-std::uint64_t window_size(std::uint64_t file_size, const FileSpec& spec) {
+std::uint64_t window_size(std::uint64_t file_size, bool block_device, const FileSpec& spec) {
+  if (file_size == 0 && block_device)
+    refuse(spec, "the block device has no size: no medium is in it, or nothing is attached to it");
   if (file_size == 0)
-    refuse(spec, "it is empty; give it a size first: truncate -s 10G {}", spec.path);
+    refuse(spec, "it is empty; give it a size first: truncate -s 10G {}", shell_path(spec.path));
   if (spec.offset >= file_size)
     refuse_option("offset", spec, "offset {} is not inside its {} bytes", spec.offset, file_size);
   const auto behind = file_size - spec.offset;
   if (!spec.size) return behind;
   if (*spec.size == 0) refuse_option("size", spec, "size 0 leaves nothing to serve");
-  if (*spec.size > behind) {
-    refuse_option(
-        "size", spec,
-        "size {} at offset {} reaches beyond its {} bytes; make it smaller, or the file larger: "
-        "truncate -s {} {}",
-        *spec.size, spec.offset, file_size, spec.offset + *spec.size, spec.path);
-  }
-  return *spec.size;
+  if (*spec.size <= behind) return *spec.size;
+  const auto larger = block_device || *spec.size > INT64_MAX - spec.offset
+                          ? ""
+                          : fmt::format(", or the file larger: truncate -s {} {}",
+                                        spec.offset + *spec.size, shell_path(spec.path));
+  refuse_option("size", spec, "size {} at offset {} reaches beyond its {} bytes; make it smaller{}",
+                *spec.size, spec.offset, file_size, larger);
 }
 
 struct Direct {
@@ -303,10 +346,11 @@ FileDescriptor lock_window(int fd, const FileTraits& traits, const FileSpec& spe
 void check_writable(const FileSpec& spec, int fd) {
   int read_only = 0;
   if (::ioctl(fd, BLKROGET, &read_only) == 0 && read_only != 0)
-    refuse(spec,
-           "the block device is read-only; serve it read-only, or make it writable: "
-           "blockdev --setrw {}",
-           spec.path);
+    refuse(
+        spec,
+        "the block device is read-only; serve it read-only, or make it writable, by what has made "
+        "it read-only or with: blockdev --setrw {}",
+        shell_path(spec.path));
 }
 
 // A mounted file system and a client would overwrite each other's blocks.
@@ -372,7 +416,7 @@ std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, const OpenContext& 
   const auto status = status_of(buffered.get(), spec);
 
   const auto whole = file_size(buffered.get(), status, spec);
-  const auto size = window_size(whole, spec);
+  const auto size = window_size(whole, block_device, spec);
   auto direct = choose_mode(spec, context, status, whole);
   auto traits = lay_out(spec, direct, status, size);
   FileHold hold;

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/shell_word.h"
 #include "server/base/log.h"
 #include "server/base/user_error.h"
 #include "server/export/open_export.h"
@@ -39,9 +40,9 @@ void refuse_holes(const std::string& path) {
   constexpr auto unit = 512;  // bytes, of st_blocks
   if (status.st_blocks * unit >= status.st_size) return;
   throw UserError(
-      fmt::format("cannot attach {} for swap: it has holes; fill it with: dd "
-                  "if=/dev/zero of={} bs=1M count={} conv=notrunc",
-                  path, path, status.st_size >> 20));
+      fmt::format("cannot attach {} for swap: it has holes; fill all of it with zeroes by: dd "
+                  "if=/dev/zero {} bs=1M count={} iflag=count_bytes conv=notrunc",
+                  path, engine::shell_word("of=" + path), status.st_size));
 }
 
 std::string absolute(const std::string& path) {

@@ -158,7 +158,9 @@ std::vector<ServerKey> make_serving_keys() {
           {"", "listen", "--listen"}, addresses_type, Effect::listeners,
           "127.0.0.1:10809, or the sockets that systemd passes",
           "HOST:PORT, [IPv6]:PORT, unix:PATH or vsock:PORT",
-          "An address that systemd has passed a socket for is not opened again."),
+          "An address that systemd has passed a socket for is not opened again. A Unix socket has "
+          "the rights that umask leaves, as a rule for its owner alone: umask 0 before the start, "
+          "UMask=0 in the unit, or a socket of systemd's with SocketMode= lets others connect."),
       server_row<&Config::workers>({"", "workers", "--workers"}, count_type(1, workers_max),
                                    Effect::restart, "the usable cores, in a container its quota",
                                    "Threads that serve connections"),

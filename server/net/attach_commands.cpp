@@ -6,8 +6,12 @@
 #include <filesystem>
 #include <system_error>
 
+#include "engine/shell_word.h"
+
 namespace server {
 namespace {
+
+using engine::shell_word;
 
 constexpr std::string_view unix_prefix = "unix:";
 constexpr std::string_view vsock_prefix = "vsock:";
@@ -17,8 +21,6 @@ constexpr std::string_view letters_and_digits =
 bool is_among(char letter, std::string_view letters) {
   return letters.find(letter) != std::string_view::npos;
 }
-
-bool is_control(char letter) { return static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f; }
 
 // The client may be started in another folder.
 std::string absolute(std::string_view path) {
@@ -63,27 +65,6 @@ Commands commands_for_tcp(std::string_view address, const std::string& export_na
 }
 
 }  // namespace
-
-std::string shell_word(std::string_view text) {
-  const auto is_plain = [](char letter) {
-    return is_among(letter, letters_and_digits) || is_among(letter, "-._/:+@%,");
-  };
-  if (!text.empty() && std::ranges::all_of(text, is_plain)) return std::string(text);
-  const auto escaped = std::ranges::any_of(text, is_control);
-  auto word = std::string(escaped ? "$'" : "'");
-  for (const auto letter : text) {
-    if (is_control(letter)) {
-      word += fmt::format("\\x{:02x}", static_cast<unsigned char>(letter));
-    } else if (letter == '\'') {
-      word += escaped ? "\\'" : "'\\''";
-    } else if (letter == '\\' && escaped) {
-      word += "\\\\";
-    } else {
-      word += letter;
-    }
-  }
-  return word + "'";
-}
 
 std::string uri_part(std::string_view text) {
   auto part = std::string{};

@@ -8,10 +8,6 @@
 
 namespace server {
 
-// `text` as one word of a shell's command line: as it is where nothing in it means anything to a
-// shell, else in single quotes, and with control characters in the form $'…' of bash, ksh and zsh.
-std::string shell_word(std::string_view text);
-
 // `text` as a part of a URI: everything but letters, digits, "-._~" and "/" is percent-encoded.
 std::string uri_part(std::string_view text);
 

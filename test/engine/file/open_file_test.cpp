@@ -11,15 +11,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
 #include <cerrno>
 #include <cstddef>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/open_device.h"
+#include "engine/shell_word.h"
 #include "test/engine/opened_file.h"
 #include "test/engine/test_io.h"
 
@@ -40,17 +43,30 @@ std::string refusal(const FileSpec& spec) {
   }
 }
 
-// Lets io_setup fail with `error` in this process from now on.
-bool forbid_io_setup(int error) {
+// Lets a system call fail with `error` in this process from now on.
+bool forbid(unsigned call, int error) {
   std::array<sock_filter, 4> filter{{
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_setup, 0, 1),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   }};
   sock_fprog program{filter.size(), filter.data()};
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
          ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+// Whether a child of this process found all as it should be: it ends with 0, or with 77 where it
+// could forbid nothing.
+void check_child(pid_t child) {
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 77) {
+    WARN("skipped: no system calls can be filtered here");
+    return;
+  }
+  CHECK(WEXITSTATUS(status) == 0);
 }
 
 bool has_direct_io(const TemporaryFile& file) {
@@ -87,6 +103,59 @@ TEST_CASE("what cannot be served is refused with the reason and what to do") {
     CHECK_THAT(message, Catch::Contains(spec.path));
     for (const auto& word : words) CHECK_THAT(message, Catch::Contains(word));
   }
+}
+
+TEST_CASE("a remedy is a command that a shell runs, whatever the file is called") {
+  const TemporaryFile place(disk_folder(), 0);
+  const auto folder = place.path() + "-folder";
+  REQUIRE(::mkdir(folder.c_str(), 0700) == 0);
+  // Runs the command behind `words` in the refusal. Whether it ended well.
+  const auto obey = [](const FileSpec& spec, const std::string& words) {
+    const auto message = refusal(spec);
+    CAPTURE(spec.path, message);
+    const auto found = message.rfind(words);
+    REQUIRE(found != std::string::npos);
+    const auto command = message.substr(found + words.size());
+    return ::system(("bash -c " + engine::shell_word(command)).c_str()) == 0;
+  };
+  for (const auto* const name :
+       {"disk.img", "two words", "it's", "\"quoted\"", "50%25", "what?", "#1", "-x", "a\nb",
+        "$HOME", "`id`", "\\", "*", "\xc3\xbcml\xc3\xa4ut", "a;b&c|d>e", "with: it"}) {
+    const auto path = folder + "/" + name + "/" + name;
+    CHECK(obey({.path = path}, "folder with: "));
+    CHECK(obey({.path = path}, "image with: "));
+    CHECK(refusal({.path = path}).empty());
+    REQUIRE(::truncate(path.c_str(), 0) == 0);
+    CHECK(obey({.path = path}, "size first: "));
+    const FileSpec longer{.path = path, .size = 11ULL << 30};
+    CHECK(obey(longer, "larger: "));
+    CHECK(refusal(longer).empty());
+    if (::geteuid() == 0)
+      for (const auto* const attribute : {"i", "a"}) {
+        const auto set = std::string("chattr +") + attribute + " " + engine::shell_word(path);
+        if (::system((set + " 2>/dev/null").c_str()) != 0) continue;  // not on each file system
+        CHECK(refusal({.path = path, .read_only = true}).empty());
+        CHECK(obey({.path = path}, "from it with: "));
+        CHECK(refusal({.path = path}).empty());
+      }
+    ::unlink(path.c_str());
+    ::rmdir((folder + "/" + name).c_str());
+  }
+  CHECK(::rmdir(folder.c_str()) == 0);
+}
+
+TEST_CASE("a remedy fits what the thing is") {
+  const TemporaryFile file(disk_folder(), mib);
+  CHECK_THAT(refusal({.path = "~/disk.img"}), Catch::Contains("whole path"));
+  CHECK_THAT(refusal({.path = "/dev/no such disk"}), Catch::Contains("lsblk"));
+  const auto link = file.path() + "-link";
+  REQUIRE(::symlink("nowhere", link.c_str()) == 0);
+  CHECK_THAT(refusal({.path = link}), Catch::Contains("readlink"));
+  ::unlink(link.c_str());
+  const auto loop = LoopDevice::make(file, 512);
+  if (!loop) return;
+  const auto message = refusal({.path = loop->path(), .size = 2 * mib});
+  CHECK_THAT(message, Catch::Contains("make it smaller") && !Catch::Contains("truncate"));
 }
 
 TEST_CASE("a fifo is refused without waiting for its other end") {
@@ -202,7 +271,7 @@ TEST_CASE("without asynchronous I/O a file is served through the page cache, or 
   const auto child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
-    if (!forbid_io_setup(error)) ::_exit(77);
+    if (!forbid(SYS_io_setup, error)) ::_exit(77);
     Reports reports;
     const auto device = open_device(FileSpec{.path = file.path()},
                                     {.report = [&](std::string_view line) { reports.add(line); }});
@@ -214,14 +283,34 @@ TEST_CASE("without asynchronous I/O a file is served through the page cache, or 
                          message.find("direct_io to \"auto\"") != std::string::npos;
     ::_exit(served && refused ? 0 : 1);
   }
-  int status = 0;
-  REQUIRE(::waitpid(child, &status, 0) == child);
-  REQUIRE(WIFEXITED(status));
-  if (WEXITSTATUS(status) == 77) {
-    WARN("skipped: no system calls can be filtered here");
-    return;
+  check_child(child);
+}
+
+TEST_CASE("zeroes and discards beyond 64 MiB are served where the file system has no fallocate") {
+  constexpr std::uint64_t length = 70 * mib;
+  const TemporaryFile file(memory_folder(), length + 2 * mib);
+  const auto data = pattern(mib, 5);
+  for (const auto offset : {std::uint64_t{0}, 40 * mib, length + mib}) file.write(offset, data);
+  const auto child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    if (!forbid(SYS_fallocate, EOPNOTSUPP)) ::_exit(77);
+    const auto device = open_device(FileSpec{.path = file.path()});
+    const auto queue = device->make_queue(4);
+    // Neither begins nor ends where a page does.
+    constexpr std::uint64_t offset = mib / 2 + 1;
+    TestIo discard(Operation::discard, offset, length);
+    const bool discarded = run(*queue, discard) == 0 && file.read(40 * mib, mib) == data;
+    TestIo zeroes(Operation::write_zeroes, offset, length);
+    const bool zeroed = run(*queue, zeroes) == 0 && file.read(40 * mib, mib) == Bytes(mib);
+    auto first = data;
+    std::fill(first.begin() + offset, first.end(), std::byte{0});
+    ::_exit(discarded && zeroed && file.read(0, mib) == first &&
+                    file.read(length + mib, mib) == data
+                ? 0
+                : 1);
   }
-  CHECK(WEXITSTATUS(status) == 0);
+  check_child(child);
 }
 
 TEST_CASE("a file on tmpfs is served in the mode that its kernel can") {
