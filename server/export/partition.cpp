@@ -3,6 +3,7 @@
 #include <blkid/blkid.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "engine/file_descriptor.h"
+#include "engine/shell_word.h"
 
 namespace server {
 namespace {
@@ -83,22 +85,41 @@ std::optional<std::vector<Found>> read_table(const engine::FileDescriptor& disk,
   return found;
 }
 
+// The beginning of the disk, where a GPT lies, on a disk that is larger than any.
+engine::FileDescriptor stretched(const engine::FileDescriptor& disk) {
+  constexpr auto huge = off_t{1} << 60;
+  auto beginning = std::vector<char>(std::size_t{1} << 20);
+  auto file = engine::FileDescriptor(::memfd_create("disk", MFD_CLOEXEC));
+  const auto size = ::pread(disk.get(), beginning.data(), beginning.size(), 0);
+  if (!file || size < 0 || ::ftruncate(file.get(), huge) != 0) return {};
+  const auto copied = ::pwrite(file.get(), beginning.data(), static_cast<std::size_t>(size), 0);
+  return copied == size ? std::move(file) : engine::FileDescriptor();
+}
+
 std::vector<Found> read_partitions(const engine::FileDescriptor& disk, const std::string& path) {
-  auto found = read_table(disk, path, 0);
+  auto found = std::optional<std::vector<Found>>{};
+  const auto try_table = [&](const engine::FileDescriptor& where, unsigned table_sector_size) {
+    if (found && !found->empty()) return;
+    if (auto other = read_table(where, path, table_sector_size)) found = std::move(other);
+  };
   // The image of a disk with 4096-byte sectors does not say so. Its GPT begins elsewhere, so that
   // only the empty table in front of it has been seen.
+  for (const auto sector : {0U, 4096U}) try_table(disk, sector);
+  // A GPT that speaks of a larger disk is none to libblkid: an image that was cut short has one.
   if (!found || found->empty())
-    if (auto other = read_table(disk, path, 4096)) found = std::move(other);
+    if (const auto larger = stretched(disk))
+      for (const auto sector : {0U, 4096U}) try_table(larger, sector);
   if (!found)
-    refuse(path,
-           "it has no partition table that libblkid understands (`sfdisk --list {}` may say more); "
-           "leave the partition out to serve all of it",
-           path);
+    refuse(
+        path,
+        "it has no partition table that libblkid understands; leave the partition out to serve all "
+        "of it. More may say: sfdisk --list {}",
+        engine::shell_path(path));
   return *std::move(found);
 }
 
 std::string list_of(const std::vector<Found>& partitions) {
-  if (partitions.empty()) return "its partition table is empty";
+  if (partitions.empty()) return "its partition table is empty, or cut short or damaged";
   auto texts = std::vector<std::string>{};
   for (const auto& [partition, label, uuid, extended] : partitions) {
     auto& text = texts.emplace_back(

@@ -173,6 +173,30 @@ def test_a_disk_and_its_partition_are_not_written_side_by_side(
     both.stop()  # so that the partition can be taken away
 
 
+@pytest.mark.parametrize("sector_size", [512, 4096])
+def test_an_image_that_was_cut_short_serves_the_partitions_that_it_holds(
+    serve, disk, tmp_path, sector_size
+):
+    script = "label: gpt\nstart=8MiB, size=8MiB, name=a\nstart=16MiB, size=32MiB, name=b\n"
+    images.make_image(disk, DISK_SIZE)
+    options = ["--sector-size", str(sector_size)]
+    # sfdisk's own option for the sectors of an image is younger than Debian 12.
+    if sector_size == 512:
+        windows = partitioned(disk, script)
+    elif os.geteuid() == 0:
+        with images.loop_device(disk, *options) as device:
+            windows = partitioned(disk, script, device)
+    else:
+        pytest.skip("loop devices need root")
+    os.truncate(disk, 20 * images.MIB)
+    assert_serves(serve("--partition", "a", disk), disk, windows[1])
+    listen = ["--listen", f"unix:{tmp_path}/other.sock"]
+    result = server.run("serve", *listen, "--partition", "b", disk)
+    assert result.returncode == 1 and "cut short" in result.stderr, result.stderr
+    result = server.run("serve", *listen, "--partition", "c", disk)
+    assert result.returncode == 1 and 'label "a"' in result.stderr, result.stderr
+
+
 # argument, words of the refusal
 REFUSED = {
     "missing number": ("9", ["\"9\"", '1 (4194304 bytes at 1048576, label "boot"', '"root fs"']),
