@@ -268,8 +268,8 @@ std::vector<ListeningSocket> take_passed_sockets() {
   const auto* const pid = std::getenv("LISTEN_PID");
   const auto* const count = std::getenv("LISTEN_FDS");
   if (pid == nullptr || count == nullptr || parse_number<pid_t>(pid) != ::getpid()) return sockets;
-  for (auto fd = first_passed_fd; fd < first_passed_fd + parse_number<int>(count).value_or(0);
-       ++fd) {
+  const auto passed = parse_number<std::uint16_t>(count).value_or(0);
+  for (auto fd = first_passed_fd; fd < first_passed_fd + passed; ++fd) {
     auto socket = engine::FileDescriptor(fd);
     int listening = 0;
     auto length = socklen_t{sizeof listening};

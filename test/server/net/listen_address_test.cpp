@@ -106,3 +106,13 @@ TEST_CASE("a port in use is refused with a remedy") {
   CHECK_THROWS_WITH(server::open_listening_sockets(sockets.front().name()),
                     Catch::Contains("another server is there"));
 }
+
+TEST_CASE("a number of passed sockets that no process has is no number") {
+  ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+  for (const auto* const count : {"2147483647", "-1", "1e3", "", "99999999999999999999"}) {
+    ::setenv("LISTEN_FDS", count, 1);
+    CHECK(server::take_passed_sockets().empty());
+    ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+  }
+  ::unsetenv("LISTEN_PID");
+}
