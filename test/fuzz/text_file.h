@@ -24,6 +24,9 @@ class TextFile {
     const auto written = ::ftruncate(file_, 0) == 0 ? ::pwrite(file_, bytes, size, 0) : -1;
     require(written == static_cast<ssize_t>(size), "the file holds the text");
   }
+  void resize(std::uint64_t size) {
+    require(::ftruncate(file_, static_cast<off_t>(size)) == 0, "the file has that size");
+  }
   std::string path() const { return "/proc/self/fd/" + std::to_string(file_); }
 
  private:
