@@ -15,6 +15,7 @@
 #include "server/base/log.h"
 #include "server/policy/access.h"
 #include "server/watch/exposition.h"
+#include "server/watch/http_request.h"
 #include "server/watch/status_json.h"
 #include "server/watch/status_page.h"
 
@@ -24,11 +25,9 @@ namespace {
 namespace http = boost::beast::http;
 
 using Socket = asio::basic_stream_socket<asio::generic::stream_protocol, Executor>;
-using HttpRequest = http::request<http::empty_body>;
 using HttpResponse = http::response<http::string_body>;
 
 constexpr std::size_t sessions_max = 16;
-constexpr std::uint32_t header_size_max = 8192;  // bytes
 
 // Nothing but this page, its style and its script, and what it asks of this server.
 constexpr std::string_view page_policy =
@@ -92,18 +91,6 @@ HttpResponse page() {
   return response;
 }
 
-// A page of somebody else can have its own name lead here, and would then be allowed by a browser
-// to read what is meant for this machine alone. Numbers and "localhost" cannot be led elsewhere.
-bool is_name_of_others(std::string_view host) {
-  const auto colon = host.rfind(':');
-  const auto in_brackets = host.starts_with('[');
-  if (colon != std::string_view::npos && !(in_brackets && host.ends_with(']')))
-    host = host.substr(0, colon);
-  if (in_brackets || host.empty() || host == "localhost" || host.ends_with(".localhost"))
-    return false;
-  return host.find_first_not_of("0123456789.") != std::string_view::npos;
-}
-
 HttpResponse refuse_host() {
   return text(http::status::misdirected_request,
               "this address is of this machine alone: ask for localhost or 127.0.0.1\n");
@@ -118,32 +105,6 @@ HttpResponse refuse_method() {
 HttpResponse not_found() {
   return text(http::status::not_found,
               "there is /healthz, /readyz, /metrics, /status (a page) and /status.json\n");
-}
-
-// Programs that ask for JSON and not for a page get it at /status, too.
-bool wants_json(const HttpRequest& request) {
-  const auto value = request[http::field::accept];
-  const auto accept = std::string_view(value.data(), value.size());
-  const auto has = [&](std::string_view type) {
-    return accept.find(type) != std::string_view::npos;
-  };
-  return has("application/json") && !has("text/html");
-}
-
-std::string_view path_of(const HttpRequest& request) {
-  const auto target = request.target();
-  return std::string_view(target.data(), target.size()).substr(0, target.find('?'));
-}
-
-using Answer = HttpResponse (*)(const ServerStatus&);
-
-// The answers that need the status; nullptr: the path needs none.
-Answer answer_for(std::string_view path, const HttpRequest& request) {
-  if (path == "/healthz") return health;
-  if (path == "/readyz") return readiness;
-  if (path == "/metrics") return metrics;
-  if (path == "/status.json" || (path == "/status" && wants_json(request))) return json;
-  return nullptr;
 }
 
 }  // namespace
@@ -185,9 +146,8 @@ class HttpServer::Session {
 
   // False: the connection is over.
   Awaitable<bool> serve_request() {
-    auto parser = http::request_parser<http::empty_body>();
-    parser.header_limit(header_size_max);
-    parser.body_limit(0);
+    auto parser = HttpParser();
+    bound_request(parser);
     const auto [failure, size] = co_await http::async_read(socket_, input_, parser, as_result);
     if (failure) {
       // A client whose request is none of HTTP is told so; one that has gone or was too slow is
@@ -201,7 +161,7 @@ class HttpServer::Session {
       co_return false;
     }
     const auto request = parser.release();
-    auto response = co_await answer(request);
+    auto response = co_await answer(judge_request(request, of_this_machine_));
     response.version(request.version());
     response.keep_alive(request.keep_alive());
     response.prepare_payload();
@@ -211,18 +171,30 @@ class HttpServer::Session {
     co_return request.keep_alive();
   }
 
-  Awaitable<HttpResponse> answer(const HttpRequest& request) {
-    if (request.method() != http::verb::get && request.method() != http::verb::head)
-      co_return refuse_method();
-    const auto host = request[http::field::host];
-    if (of_this_machine_ && is_name_of_others({host.data(), host.size()})) co_return refuse_host();
-    const auto path = path_of(request);
-    if (const auto answer = answer_for(path, request); answer != nullptr) {
-      const auto status = co_await ask_();
-      co_return answer(status);
+  Awaitable<HttpResponse> answer(HttpSubject subject) {
+    switch (subject) {
+      case HttpSubject::wrong_method:
+        co_return refuse_method();
+      case HttpSubject::name_of_others:
+        co_return refuse_host();
+      case HttpSubject::status_page:
+        co_return page();
+      case HttpSubject::nothing_here:
+        co_return not_found();
+      default:
+        break;
     }
-    if (path == "/status") co_return page();
-    co_return not_found();
+    const auto status = co_await ask_();
+    switch (subject) {
+      case HttpSubject::health:
+        co_return health(status);
+      case HttpSubject::readiness:
+        co_return readiness(status);
+      case HttpSubject::metrics:
+        co_return metrics(status);
+      default:
+        co_return json(status);
+    }
   }
 
   Awaitable<bool> send(HttpResponse response) {
@@ -237,7 +209,7 @@ class HttpServer::Session {
   const bool of_this_machine_;  // its client is here, too
   const AskStatus& ask_;
   const std::chrono::milliseconds request_deadline_;
-  boost::beast::flat_buffer input_{header_size_max + 1024};
+  boost::beast::flat_buffer input_{http_header_size_max + 1024};
 };
 
 HttpServer::HttpServer(asio::io_context& io_context, std::vector<ListeningSocket> sockets,
