@@ -13,7 +13,6 @@ namespace proto {
 namespace {
 
 constexpr std::uint64_t oldstyle_magic = 0x00420281861253;  // "Oldstyle negotiation"
-constexpr std::size_t reserved_zeroes = 124;                // bytes; "Newstyle negotiation"
 constexpr std::uint32_t error_bit = 1U << 31;               // "Option reply types"
 
 }  // namespace

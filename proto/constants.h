@@ -17,6 +17,7 @@ inline constexpr std::uint32_t extended_request_magic = 0x21e41c71;
 inline constexpr std::uint32_t extended_reply_magic = 0x6e8a278c;
 
 inline constexpr std::size_t string_length_max = 4096;  // bytes; "Conventions"
+inline constexpr std::size_t reserved_zeroes = 124;     // bytes; "Newstyle negotiation"
 
 // "Handshake flags" and "Client flags" have the same bits.
 namespace handshake_flag {

@@ -8,8 +8,6 @@
 namespace proto {
 namespace {
 
-constexpr std::size_t reserved_zeroes = 124;  // bytes; "Newstyle negotiation"
-
 void append_header(std::vector<std::byte>& out, Option option, OptionReply type,
                    std::size_t length) {
   WireOptionReply reply;

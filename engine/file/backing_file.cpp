@@ -26,7 +26,7 @@ constexpr std::uint64_t piece_length_max = 8U << 20;
 constexpr std::uint64_t device_piece_length_max = 128U << 20;  // nobody waits for a BLKDISCARD
 
 // Never written to; not const, so that it costs no space in the executable.
-alignas(4096) std::array<std::byte, 256U << 10> zeroes;
+alignas(4096) std::array<std::byte, 256U << 10> written_zeroes;
 
 off_t to_off(std::uint64_t offset) noexcept { return static_cast<off_t>(offset); }
 
@@ -173,8 +173,9 @@ int BackingFile::write_durably(std::uint64_t offset, std::span<const std::byte> 
 
 int BackingFile::write_zeroes(std::uint64_t offset, std::uint64_t length) noexcept {
   while (length > 0) {
-    const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(length, zeroes.size()));
-    if (const int error = write_fully(offset, std::span(zeroes).first(part), 0); error != 0)
+    const auto part =
+        static_cast<std::size_t>(std::min<std::uint64_t>(length, written_zeroes.size()));
+    if (const int error = write_fully(offset, std::span(written_zeroes).first(part), 0); error != 0)
       return error;
     offset += part;
     length -= part;

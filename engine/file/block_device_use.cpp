@@ -64,7 +64,7 @@ class Uses {
       LOOPNBD_GUARDED_BY(mutex_);
 };
 
-Uses& uses() {
+Uses& uses_of_this_process() {
   static Uses all;
   return all;
 }
@@ -72,9 +72,11 @@ Uses& uses() {
 }  // namespace
 
 SharedUse use_block_device(const std::string& path, dev_t device, bool read_only) {
-  return uses().use(path, device, read_only);
+  return uses_of_this_process().use(path, device, read_only);
 }
 
-SharedUse related_use(dev_t device, bool read_only) { return uses().related(device, read_only); }
+SharedUse related_use(dev_t device, bool read_only) {
+  return uses_of_this_process().related(device, read_only);
+}
 
 }  // namespace engine

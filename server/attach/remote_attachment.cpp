@@ -20,8 +20,8 @@ namespace server {
 namespace {
 
 constexpr auto connect_deadline = std::chrono::milliseconds(5000);
-constexpr auto retry_delay_min = std::chrono::milliseconds(100);
-constexpr auto retry_delay_max = std::chrono::milliseconds(5000);
+constexpr auto reconnect_delay_min = std::chrono::milliseconds(100);
+constexpr auto reconnect_delay_max = std::chrono::milliseconds(5000);
 // The kernel marks a connection dead in a thread of its own; until then it has no place for a new
 // one.
 constexpr auto offer_pause = std::chrono::milliseconds(50);
@@ -66,7 +66,7 @@ RemoteAttachment::RemoteAttachment(const Attach& options, Daemon& daemon, Remote
       loop_(device_, daemon),
       retry_(loop_.io_context()),
       watch_(loop_.io_context()),
-      retry_delay_(retry_delay_min) {
+      retry_delay_(reconnect_delay_min) {
   if (device_.taken_over()) {
     take_over();
   } else {
@@ -173,14 +173,14 @@ void RemoteAttachment::reconnect() noexcept {
     if (!hand_over()) return later(offer_pause);
     log::info("{}: reconnected", device_.path());
     last_failure_.clear();
-    retry_delay_ = retry_delay_min;
+    retry_delay_ = reconnect_delay_min;
     reconnecting_ = false;
   } catch (const std::exception& error) {
     // The first of a kind is news.
     if (std::exchange(last_failure_, error.what()) != error.what())
       log::warn("{}: {}; trying again", device_.path(), error.what());
     later(with_jitter(retry_delay_));
-    retry_delay_ = std::min(2 * retry_delay_, retry_delay_max);
+    retry_delay_ = std::min(2 * retry_delay_, reconnect_delay_max);
   }
 }
 

@@ -64,7 +64,7 @@ constexpr auto generic_keys = std::array<std::string_view, 12>{
     "unixsock", "duallisten", "force_tls",  "certfile", "keyfile",    "cacertfile"};
 // flush, fua and trim are always offered; the older port, listenaddr are ignored by nbd-server,
 // too.
-constexpr auto export_keys = std::array<std::string_view, 18>{
+constexpr auto nbd_server_keys = std::array<std::string_view, 18>{
     "exportname", "authfile",  "filesize", "virtstyle",  "cowdir",    "readonly",
     "multifile",  "treefiles", "waitfile", "sparse_cow", "temporary", "copyonwrite",
     "force_tls",  "tlsonly",   "flush",    "fua",        "trim",      "listenaddr"};
@@ -304,7 +304,7 @@ class Importer {
     allowed_.clear();
     if (!find_allowed(section)) return;
     note_differences(section, export_differences);
-    note_unknown(section, export_differences, export_keys);
+    note_unknown(section, export_differences, nbd_server_keys);
     if (!path.starts_with('/'))
       note(section.place(), "exportname is relative: to the folder that loopnbd is started in");
     auto read_only = section.flag("readonly");

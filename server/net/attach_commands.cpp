@@ -7,14 +7,13 @@
 #include <system_error>
 
 #include "engine/shell_word.h"
+#include "server/net/listen_address.h"
 
 namespace server {
 namespace {
 
 using engine::shell_word;
 
-constexpr std::string_view unix_prefix = "unix:";
-constexpr std::string_view vsock_prefix = "vsock:";
 constexpr std::string_view letters_and_digits =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 

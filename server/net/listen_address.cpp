@@ -28,8 +28,6 @@ namespace server {
 namespace {
 
 constexpr int first_passed_fd = 3;  // SD_LISTEN_FDS_START
-constexpr std::string_view unix_prefix = "unix:";
-constexpr std::string_view vsock_prefix = "vsock:";
 constexpr std::string_view ipv6_wildcard = "::";
 
 // A step of listening that the kernel refused.

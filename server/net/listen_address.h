@@ -9,6 +9,10 @@
 
 namespace server {
 
+// How the addresses that are no HOST:PORT begin.
+inline constexpr std::string_view unix_prefix = "unix:";
+inline constexpr std::string_view vsock_prefix = "vsock:";
+
 // A listening, non-blocking socket. A Unix socket's file is removed with the object.
 class ListeningSocket {
  public:

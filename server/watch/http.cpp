@@ -76,7 +76,7 @@ HttpResponse metrics(const ServerStatus& status) {
   return response;
 }
 
-HttpResponse json(const ServerStatus& status) {
+HttpResponse status_document(const ServerStatus& status) {
   auto response = text(http::status::ok, boost::json::serialize(json_of(status)) + '\n');
   response.set(http::field::content_type, "application/json");
   response.set(http::field::vary, "Accept");
@@ -193,7 +193,7 @@ class HttpServer::Session {
       case HttpSubject::metrics:
         co_return metrics(status);
       default:
-        co_return json(status);
+        co_return status_document(status);
     }
   }
 
