@@ -34,11 +34,17 @@ class AligningQueue::Part final : public Io {
 //                     read_edges  write_edges
 enum class AligningQueue::Stage : std::uint8_t { middle, read_edges, transfer, write_edges, done };
 
-// An operation that takes more than handing it down. Its claim is the whole blocks of its range
-// below aligned_size.
-struct AligningQueue::Task final : public RangeLock::Claim {
-  enum class Access : std::uint8_t { none, counted, claimed };
+// On the whole blocks of an operation's range below aligned_size. Lives in the operation, which is
+// not handed down while it has one.
+class AligningQueue::RangeClaim final : public RangeLock::Claim {
+ public:
+  explicit RangeClaim(Io& of) noexcept : io(&of) {}
 
+  Io* io;
+};
+
+// An operation that takes more than handing it down.
+struct AligningQueue::Task final {
   Io* original = nullptr;
   std::uint64_t begin = 0;  // [begin, end): the range below aligned_size; never empty
   std::uint64_t end = 0;
@@ -57,6 +63,10 @@ namespace {
 
 bool moves_bytes(const Io& io) noexcept {
   return io.operation == Operation::read || io.operation == Operation::write;
+}
+
+bool zeroes(const Io& io) noexcept {
+  return io.operation == Operation::discard || io.operation == Operation::write_zeroes;
 }
 
 }  // namespace
@@ -109,8 +119,8 @@ AligningQueue::AligningQueue(std::unique_ptr<IoQueue> inner, const Alignment& al
 AligningQueue::~AligningQueue() { assert(in_flight() == 0); }
 
 std::size_t AligningQueue::in_flight() const noexcept {
-  return inner_->in_flight() - parts_in_flight_ + tasks_in_flight_ + waiting_.size() +
-         empty_.size();
+  return inner_->in_flight() - parts_in_flight_ + tasks_in_flight_ + claims_waiting_ +
+         transfers_.size() + zeroes_.size() + empty_.size();
 }
 
 // Reads of whole blocks need nobody's leave; in the tail the inner queue takes everything as it is,
@@ -149,26 +159,48 @@ void AligningQueue::submit(Io& io) noexcept {
   } else if (passes_through(io)) {
     inner_->submit(io);
     flush_needed_ = true;
-  } else if (waiting_.empty() && !free_tasks_.empty()) {
+  } else if (auto& line = line_of(io); line.empty() && has_task_for(io)) {
     start(io);
   } else {
-    waiting_.push_back(io);
+    line.waiting.push_back(io);
   }
   LOOPNBD_ASSERT(invariants());
 }
 
+AligningQueue::Line& AligningQueue::line_of(const Io& io) noexcept {
+  return zeroes(io) ? zeroes_ : transfers_;
+}
+
+bool AligningQueue::has_task_for(const Io& io) const noexcept {
+  return !free_tasks_.empty() && (!zeroes(io) || zeroes_in_flight_ < (tasks_.size() + 1) / 2);
+}
+
+// There is a task for it, which it takes only once it has its range.
 void AligningQueue::start(Io& io) noexcept {
+  if (io.operation == Operation::read) return begin(io, Access::none);
+  const std::uint64_t end = std::min(io.offset + io.length, alignment_.aligned_size);
+  const std::uint64_t first = round_down(io.offset);
+  const std::uint64_t last = round_up(end);
+  const bool sub_block = io.operation != Operation::discard && (first != io.offset || last != end);
+  if (!sub_block && participant_.begin_counted()) return begin(io, Access::counted);
+  auto& claim = IoAccess::emplace<RangeClaim>(io, io);
+  if (participant_.claim(claim, first, last, sub_block)) return begin(io, Access::claimed);
+  ++claims_waiting_;  // see start_granted()
+}
+
+void AligningQueue::begin(Io& io, Access access) noexcept {
+  LOOPNBD_ASSERT(has_task_for(io));
   Task& task = *free_tasks_.back();
   LOOPNBD_ASSERT(task.outstanding == 0);
   free_tasks_.pop_back();
   ++tasks_in_flight_;
+  if (zeroes(io)) ++zeroes_in_flight_;
   const std::uint64_t end = io.offset + io.length;
   task.original = &io;
   task.begin = io.offset;
   task.end = std::min(end, alignment_.aligned_size);
   task.tail_end = std::max(end, alignment_.aligned_size);
-  task.access = Task::Access::none;
-  task.outstanding = 0;
+  task.access = access;
   task.error = 0;
   switch (io.operation) {
     case Operation::read:
@@ -181,27 +213,26 @@ void AligningQueue::start(Io& io) noexcept {
       task.stage = Stage::middle;
       break;
   }
-  if (io.operation != Operation::read) {
-    const std::uint64_t first = round_down(task.begin);
-    const std::uint64_t last = round_up(task.end);
-    const bool sub_block =
-        io.operation != Operation::discard && (first != task.begin || last != task.end);
-    if (!sub_block && participant_.begin_counted()) {
-      task.access = Task::Access::counted;
-    } else {
-      task.access = Task::Access::claimed;
-      if (!participant_.claim(task, first, last, sub_block)) return;  // see start_granted()
-    }
-  }
   advance(task);
 }
 
+// Operations that keep others from their range go first.
 void AligningQueue::start_waiting() noexcept {
-  while (!waiting_.empty() && !free_tasks_.empty()) start(*waiting_.pop_front());
+  for (auto* const line : {&transfers_, &zeroes_}) {
+    while (!line->granted.empty() && has_task_for(*line->granted.front()))
+      begin(*line->granted.pop_front(), Access::claimed);
+    while (!line->waiting.empty() && has_task_for(*line->waiting.front()))
+      start(*line->waiting.pop_front());
+  }
 }
 
 void AligningQueue::start_granted() noexcept {
-  while (auto* const claim = participant_.next_granted()) advance(static_cast<Task&>(*claim));
+  while (auto* const claim = participant_.next_granted()) {
+    LOOPNBD_ASSERT(claims_waiting_ > 0);
+    --claims_waiting_;
+    Io& io = *static_cast<RangeClaim&>(*claim).io;
+    line_of(io).granted.push_back(io);
+  }
 }
 
 // Only those that are there now: complete() may submit more of them.
@@ -216,6 +247,7 @@ void AligningQueue::complete_empty() noexcept {
 
 void AligningQueue::flush() noexcept {
   start_granted();
+  start_waiting();
   if (!empty_.empty()) EventFd::signal(inner_->wakeup_fd());
   flush_needed_ = false;
   inner_->flush();
@@ -230,7 +262,7 @@ std::size_t AligningQueue::harvest() noexcept {
   complete_empty();
   // Further stages must not wait for a flush() that nobody knows to call.
   if (flush_needed_ || !empty_.empty()) flush();
-  LOOPNBD_ASSERT(waiting_.empty() || free_tasks_.empty());
+  LOOPNBD_ASSERT(transfers_.empty() || free_tasks_.empty());
   LOOPNBD_ASSERT(invariants());
   return inner_completed - parts_completed_ + tasks_completed_;
 }
@@ -381,9 +413,10 @@ bool AligningQueue::invariants() const noexcept {
 
 void AligningQueue::finish(Task& task) noexcept {
   LOOPNBD_ASSERT(task.outstanding == 0 && tasks_in_flight_ > 0);
-  if (task.access == Task::Access::counted) participant_.end_counted();
-  if (task.access == Task::Access::claimed) participant_.release(task);
   Io& original = *task.original;
+  if (task.access == Access::counted) participant_.end_counted();
+  if (task.access == Access::claimed) participant_.release(IoAccess::get<RangeClaim>(original));
+  if (zeroes(original)) --zeroes_in_flight_;
   const std::int64_t success =
       moves_bytes(original) ? static_cast<std::int64_t>(original.length) : 0;
   const std::int64_t result = task.error != 0 ? task.error : success;

@@ -36,9 +36,11 @@ struct Alignment {
 
 class AligningQueue final : public IoQueue {
  public:
-  // `range_lock` is that of the device and outlives the queue. `task_count`: how many operations at
-  // once may be other than plain reads; more wait inside. Each has two blocks of memory for its
-  // edges, untouched until used.
+  // `range_lock` is that of the device and outlives the queue. `task_count`: how many operations
+  // other than plain reads may be under way at once; more wait inside. An operation that waits for
+  // its range is not counted, and discards and zeroes get half of the tasks at most, since they may
+  // take long: so neither stands in the way of reads and writes elsewhere. Each task has two blocks
+  // of memory for its edges, untouched until used.
   AligningQueue(std::unique_ptr<IoQueue> inner, const Alignment& alignment, RangeLock& range_lock,
                 std::size_t task_count = 128);
   ~AligningQueue() override;
@@ -54,17 +56,30 @@ class AligningQueue final : public IoQueue {
 
  private:
   class Part;
+  class RangeClaim;
   struct Task;
+  enum class Access : std::uint8_t { none, counted, claimed };  // an operation's to its range
   enum class Stage : std::uint8_t;
   struct FreeMemory {
     void operator()(std::byte* memory) const noexcept { std::free(memory); }
+  };
+  // Operations that wait for a task, each list first come, first served.
+  struct Line {
+    bool empty() const noexcept { return granted.empty() && waiting.empty(); }
+    std::size_t size() const noexcept { return granted.size() + waiting.size(); }
+
+    IoList granted;  // have claimed their range
+    IoList waiting;  // have not yet
   };
   using Memory = std::unique_ptr<std::byte[], FreeMemory>;
 
   static Memory make_memory(std::size_t size, std::size_t block_size);
   bool passes_through(const Io& io) const noexcept;
   bool is_empty(const Io& io) const noexcept;
+  Line& line_of(const Io& io) noexcept;
+  bool has_task_for(const Io& io) const noexcept;
   void start(Io& io) noexcept;
+  void begin(Io& io, Access access) noexcept;
   void start_waiting() noexcept;
   void start_granted() noexcept;
   void complete_empty() noexcept;
@@ -93,13 +108,16 @@ class AligningQueue final : public IoQueue {
   const Memory zero_memory_;  // zero_alignment bytes of zeroes
   std::vector<Task> tasks_;   // never grows
   std::vector<Task*> free_tasks_;
-  IoList waiting_;                   // for a task
+  Line transfers_;                   // reads and writes
+  Line zeroes_;                      // discards and zeroes
   IoList empty_;                     // nothing to do: complete with 0 at the next harvest()
   std::size_t parts_in_flight_ = 0;  // submitted to the inner queue
   std::size_t tasks_in_flight_ = 0;
-  std::size_t parts_completed_ = 0;  // by the harvest() that is running
-  std::size_t tasks_completed_ = 0;  // likewise
-  bool flush_needed_ = false;        // parts were submitted to the inner queue since its flush()
+  std::size_t zeroes_in_flight_ = 0;  // of the tasks: discards and zeroes
+  std::size_t claims_waiting_ = 0;    // operations that wait for their range
+  std::size_t parts_completed_ = 0;   // by the harvest() that is running
+  std::size_t tasks_completed_ = 0;   // likewise
+  bool flush_needed_ = false;         // parts were submitted to the inner queue since its flush()
 };
 
 }  // namespace engine

@@ -102,7 +102,7 @@ bool RangeLock::invariants() const noexcept {
   }
   if (newest_ != older) return false;
   if (newest_ == nullptr) return true;
-  std::size_t conflicts = 0;
+  std::uint32_t conflicts = 0;
   for (const Claim* claim = oldest_; claim != newest_; claim = claim->newer_)
     conflicts += overlaps(*claim, *newest_) ? 1U : 0U;
   return conflicts == newest_->conflicts_;

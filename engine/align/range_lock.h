@@ -37,7 +37,7 @@ class RangeLock {
     std::uint64_t begin_ = 0;  // bytes; the range is [begin_, end_)
     std::uint64_t end_ = 0;
     Participant* owner_ = nullptr;
-    std::size_t conflicts_ = 0;  // overlapping claims that are older and still there
+    std::uint32_t conflicts_ = 0;  // overlapping claims that are older and still there
     bool granted_ = false;
     Claim* older_ = nullptr;  // neighbours in the order of arrival
     Claim* newer_ = nullptr;

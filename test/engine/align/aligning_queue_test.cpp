@@ -345,3 +345,56 @@ TEST_CASE("an operation on nothing completes at harvest, with a wake-up") {
   CHECK(fixture.queue.harvest() == 1);
   CHECK(discard.result() == 0);
 }
+
+TEST_CASE("operations that wait for a range hold up none elsewhere, however many they are") {
+  constexpr std::size_t tasks = 4;
+  Faults faults;
+  MemoryDevice device({.size = device_size, .block_size = block});
+  Stack stack(device, faults, tasks);
+  faults.hold(Faults::Hold::completions);
+  TestIo zeroing(Operation::write_zeroes, 0, 2 * block);
+  stack.queue->submit(zeroing);
+  turn(*stack.queue);
+  REQUIRE(faults.wait_for_held(1));
+  // The first sub-block write waits for what was begun without a claim, and all others for that.
+  std::deque<PendingWrite> waiting;
+  for (std::uint64_t index = 0; index < 3 * tasks; ++index)
+    stack.queue->submit(waiting.emplace_back(index * 100, pattern(100, index)).io);
+  turn(*stack.queue);
+  faults.release(1);
+  REQUIRE(drive(*stack.queue, [&] { return zeroing.is_complete(); }));
+
+  // Now one of them is under way, and the others have claimed ranges that overlap with it.
+  PendingWrite elsewhere(4 * block + 100, pattern(100, 99));
+  elsewhere.start(*stack.queue);
+  const auto is_elsewhere = [&](const auto& passed) { return std::get<1>(passed) == 4 * block; };
+  CHECK(std::ranges::any_of(stack.passed, is_elsewhere));
+  CHECK_FALSE(waiting.back().io.is_complete());
+  faults.release_all();
+  REQUIRE(drive(*stack.queue, [&] { return stack.queue->in_flight() == 0; }));
+  for (const auto& write : waiting) CHECK(write.io.result() == 100);
+  const bool all_there = read_bytes(*stack.queue, 0, 3 * tasks * 100, block).back() ==
+                         waiting.back().memory.copy().back();
+  CHECK(all_there);
+}
+
+TEST_CASE("zeroes and discards that take long leave tasks to writes") {
+  Faults faults;
+  MemoryDevice device({.size = device_size, .block_size = block, .zero_alignment = block});
+  Stack stack(device, faults, 4);
+  faults.hold(Faults::Hold::completions);
+  std::deque<TestIo> zeroing;
+  for (std::uint64_t index = 0; index < 8; ++index) {
+    const auto operation = index % 2 == 0 ? Operation::write_zeroes : Operation::discard;
+    stack.queue->submit(zeroing.emplace_back(operation, index * block, block));
+  }
+  PendingWrite write(9 * block, pattern(block, 1));
+  stack.queue->submit(write.io);
+  turn(*stack.queue);
+  REQUIRE(faults.wait_for_held(3));
+  CHECK(stack.passed.size() == 3);
+  CHECK(std::get<0>(stack.passed.back()) == Operation::write);
+  faults.release_all();
+  REQUIRE(drive(*stack.queue, [&] { return stack.queue->in_flight() == 0; }));
+  for (const auto& io : zeroing) CHECK(io.result() == 0);
+}
