@@ -34,6 +34,10 @@ class IoQueue {
   // Call before harvest(), so that no completion between the two is missed.
   virtual void clear_wakeup() noexcept = 0;
 
+  // Gives back what the kernel holds for the queue, which costs the whole system, until the next
+  // flush(). For a queue that has nothing to do for a while: nothing is in flight.
+  virtual void suspend() noexcept {}
+
   // Submitted and not completed.
   virtual std::size_t in_flight() const noexcept = 0;
 };

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/open_device.h"
 #include "server/base/log.h"
 #include "server/base/text.h"
 #include "server/base/user_error.h"
@@ -34,6 +35,26 @@ std::string describe(const ContainerLimits& container) {
   return fmt::format("; its control group allows {}", fmt::join(texts, ", "));
 }
 
+using Devices = std::vector<std::shared_ptr<engine::BlockDevice>>;
+
+Devices devices_of(const ExportTable& table) {
+  auto devices = Devices{};
+  for (const auto& entry : table.all()) devices.push_back(entry->device());
+  return devices;
+}
+
+// Nothing is missing before there are clients, and those for whom nothing is left are served, too.
+void warn_of_shortage(const Devices& devices, const Bounds& bounds) {
+  const auto direct = static_cast<std::size_t>(
+      std::ranges::count(devices, engine::BlockDevice::Path::direct, &engine::BlockDevice::path));
+  const auto shortage = engine::queue_shortage(direct * bounds.workers, bounds.queue_depth);
+  if (!shortage.empty())
+    log::warn(
+        "clients on all {} exports at once would be too many: {}; until then, exports for which "
+        "nothing is left are served by threads, which is slower",
+        devices.size(), shortage);
+}
+
 }  // namespace
 
 Server::Server(Config config, std::function<Config()> reread)
@@ -53,6 +74,7 @@ Server::Server(Config config, std::function<Config()> reread)
       reload_({io_context_, change_pool_, config_, *tls_, exports_, listeners_, notify_},
               std::move(reread)) {
   exports_.open(config_.exports);
+  warn_of_shortage(devices_of(*exports_.table()), bounds_);
   make_workers();
   // In this order: a client that sees the server listen finds the control socket, too.
   if (!config_.control_socket.empty()) open_control_socket();
@@ -150,6 +172,7 @@ int Server::run() {
   }
   end_all(workers_);
   const auto synced = exports_.sync_all();
+  engine::process_ends();
   log::info("ended");
   return synced ? 0 : exit_status_sync_failed;
 }
@@ -220,7 +243,9 @@ Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
 void check(const Config& config) {
   validate(config);
   const auto tls = TlsContext(config.tls);
-  for (const auto& entry : config.exports) open_export(entry);
+  auto devices = Devices{};
+  for (const auto& entry : config.exports) devices.push_back(open_export(entry));
+  warn_of_shortage(devices, derive_bounds(config));
   if (config.wake_latency_us) open_wake_latency_device();
 }
 

@@ -52,6 +52,7 @@ class AligningQueue final : public IoQueue {
   std::size_t harvest() noexcept override;
   int wakeup_fd() const noexcept override { return inner_->wakeup_fd(); }
   void clear_wakeup() noexcept override { inner_->clear_wakeup(); }
+  void suspend() noexcept override { inner_->suspend(); }
   std::size_t in_flight() const noexcept override;
 
  private:

@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -21,6 +20,8 @@ namespace engine {
 namespace {
 
 constexpr std::size_t events_at_once = 64;
+// Others may have given back theirs by then.
+constexpr auto context_pause = std::chrono::seconds(10);
 // A device begins with the first of them while the next are being submitted: one that is given a
 // whole batch has stood still until then.
 constexpr std::size_t submitted_at_once = 8;
@@ -33,20 +34,21 @@ std::string sysctl_value(const char* path) {
   return std::getline(file, value) ? value : "unknown";
 }
 
-std::string setup_failure(std::size_t depth_max, int error) {
-  if (error != EAGAIN) {
-    return fmt::format("cannot set up asynchronous I/O for {} operations (io_setup: {})", depth_max,
-                       std::strerror(error));
-  }
-  const auto limit = sysctl_value("/proc/sys/fs/aio-max-nr");
-  const auto used = sysctl_value("/proc/sys/fs/aio-nr");
+std::string shortage(std::size_t operations) {
   return fmt::format(
-      "cannot set up asynchronous I/O: this queue needs {} operations, but the system allows {} in "
-      "all "
-      "(fs.aio-max-nr) and {} are taken. Raise the limit, for example: sysctl -w "
-      "fs.aio-max-nr=1048576",
-      depth_max, limit, used);
+      "asynchronous I/O needs {} operations, but the system allows {} in all (fs.aio-max-nr) and "
+      "{} "
+      "are taken. Raise the limit, for example: sysctl -w fs.aio-max-nr=1048576",
+      operations, sysctl_value("/proc/sys/fs/aio-max-nr"), sysctl_value("/proc/sys/fs/aio-nr"));
 }
+
+std::string setup_failure(std::size_t depth_max, int error) {
+  if (error == EAGAIN) return shortage(depth_max);
+  return fmt::format("cannot set up asynchronous I/O for {} operations (io_setup: {})", depth_max,
+                     std::strerror(error));
+}
+
+std::atomic<bool> contexts_are_left{false};
 
 }  // namespace
 
@@ -81,26 +83,81 @@ int aio_unavailable() noexcept {
   return error == -ENOSYS || error == -EPERM ? error : 0;
 }
 
-AioQueue::Context::Context(std::size_t depth_max) {
-  const int error = ::io_setup(static_cast<int>(depth_max), &context_);
-  if (error < 0) throw std::runtime_error(setup_failure(depth_max, -error));
+std::string aio_shortage(std::size_t operations) {
+  std::size_t limit = 0;
+  std::size_t used = 0;
+  std::ifstream("/proc/sys/fs/aio-max-nr") >> limit;
+  std::ifstream("/proc/sys/fs/aio-nr") >> used;
+  const bool unknown = limit == 0;
+  return unknown || used + operations <= limit ? std::string() : shortage(operations);
 }
 
-AioQueue::Context::~Context() { ::io_destroy(context_); }
+void leave_aio_contexts() noexcept { contexts_are_left.store(true, std::memory_order_relaxed); }
+
+// Owns the kernel's side; nothing is in flight when it goes. That takes the kernel tens of
+// milliseconds (it waits for other processors), so a thread of the pool does it where somebody
+// would wait.
+class AioQueue::Context final : public BlockingPool::Job {
+ public:
+  explicit Context(io_context_t context) noexcept : context_(context) {}
+  ~Context() {
+    if (!contexts_are_left.load(std::memory_order_relaxed)) ::io_destroy(context_);
+  }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+  io_context_t get() const noexcept { return context_; }
+  void run() noexcept override { delete this; }
+
+ private:
+  const io_context_t context_;
+};
 
 AioQueue::AioQueue(BackingFile& file, BlockingPool& pool, std::size_t depth_max,
                    HarvestBy harvest_by)
     : FileQueue(file, pool),
       pool_(pool),
       depth_max_(depth_max),
-      context_(depth_max),
+      harvest_by_(harvest_by),
       nowait_(file.traits().nowait) {
   batch_.reserve(depth_max);
-  const AioRing ring(context_.get());
-  if (harvest_by == HarvestBy::ring && ring.usable()) ring_ = ring;
+}
+
+AioQueue::~AioQueue() = default;
+
+// False: the system has no room for it.
+bool AioQueue::open_context() noexcept {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < context_again_) return false;
+  io_context_t context = nullptr;
+  const int error = ::io_setup(static_cast<int>(depth_max_), &context);
+  if (error < 0) {
+    context_again_ = now + context_pause;
+    file_.note_no_context(setup_failure(depth_max_, -error));
+    return false;
+  }
+  context_ = std::make_unique<Context>(context);
+  const AioRing ring(context);
+  if (harvest_by_ == HarvestBy::ring && ring.usable()) ring_ = ring;
+  return true;
+}
+
+void AioQueue::suspend() noexcept {
+  LOOPNBD_ASSERT(in_flight() == 0);
+  ring_.reset();
+  if (context_ != nullptr) pool_.run(*context_.release());
 }
 
 void AioQueue::flush() noexcept {
+  if (context_ == nullptr && !waiting_.empty() && !open_context()) {
+    while (Io* const io = waiting_.pop_front()) lane_.start(*io);
+    return;
+  }
+  submit_batch();
+  wake_for_finished();
+  LOOPNBD_ASSERT(invariants());
+}
+
+void AioQueue::submit_batch() noexcept {
   while (in_kernel_ + batch_.size() < depth_max_ && !waiting_.empty())
     dispatch(*waiting_.pop_front());
 
@@ -108,7 +165,7 @@ void AioQueue::flush() noexcept {
   std::size_t done = 0;
   while (done < batch_.size()) {
     const auto count = static_cast<long>(std::min(batch_.size() - done, submitted_at_once));
-    const int taken = ::io_submit(context_.get(), count, &batch_[done]);
+    const int taken = ::io_submit(context_->get(), count, &batch_[done]);
     if (taken > 0) {
       done += static_cast<std::size_t>(taken);
       in_kernel_ += static_cast<std::size_t>(taken);
@@ -122,8 +179,6 @@ void AioQueue::flush() noexcept {
     refuse(*static_cast<Io*>(batch_[done++]->data), taken);  // the first one is the faulty one
   }
   batch_.erase(batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(done));
-  wake_for_finished();
-  LOOPNBD_ASSERT(invariants());
 }
 
 // To the kernel's batch, to the pool, or to an answer without either.
@@ -178,7 +233,7 @@ void AioQueue::submit_from_pool(Io& io) noexcept {
 void AioQueue::submit_on_pool_thread(Io& io) noexcept {
   iocb block = make_iocb(io, false);
   std::array<iocb*, 1> batch{&block};
-  const auto context = context_.get();
+  const auto context = context_->get();
   submissions_.fetch_add(1, std::memory_order_release);
   // Once taken, it may complete, and the queue be destroyed, before this returns.
   if (::io_submit(context, batch.size(), batch.data()) == 1) return;
@@ -221,7 +276,7 @@ std::size_t AioQueue::harvest_system_call() noexcept {
   std::array<io_event, events_at_once> events;
   while (in_kernel_ > 0) {
     timespec at_once{0, 0};
-    const int got = ::io_getevents(context_.get(), 0, events_at_once, events.data(), &at_once);
+    const int got = ::io_getevents(context_->get(), 0, events_at_once, events.data(), &at_once);
     if (got == -EINTR) continue;
     if (got <= 0) break;
     for (const auto& event : std::span(events).first(static_cast<std::size_t>(got)))

@@ -2,6 +2,10 @@
 // from the mapped ring. The BlockingPool submits what io_submit would block on (RWF_NOWAIT says
 // so); what libaio cannot do (fallocate, SEEK_HOLE) and what is cut short is carried out there.
 //
+// The kernel's context takes room that all processes of the system share. It is there from the
+// first flush() with something in it until suspend(). Where the system has no room, threads of the
+// pool do all the work, and now and then a context is asked for again.
+//
 // Below FileTraits::aligned_size every read and write has offset, length and memory aligned to the
 // block size and does not reach beyond it; the AligningQueue above sees to that. In the tail any
 // alignment goes: those are buffered.
@@ -10,9 +14,12 @@
 #include <libaio.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/file/aio_ring.h"
@@ -33,31 +40,31 @@ HarvestBy default_harvest() noexcept;
 // is built without it; EPERM: a filter of system calls forbids it), or 0.
 int aio_unavailable() noexcept;
 
+// Why the system has no room for so many more operations, with what to do; empty: it has. A moment
+// later that may be different.
+std::string aio_shortage(std::size_t operations);
+
+// The process ends as soon as its devices are gone: contexts are left to the kernel, which is done
+// with all of them in the time that we need for one.
+void leave_aio_contexts() noexcept;
+
 class AioQueue final : public FileQueue {
  public:
-  // `file` and `pool` outlive the queue. Throws std::runtime_error.
+  // `file` and `pool` outlive the queue. Throws std::system_error.
   AioQueue(BackingFile& file, BlockingPool& pool, std::size_t depth_max,
            HarvestBy harvest_by = default_harvest());
+  ~AioQueue() override;
 
   void flush() noexcept override;
   std::size_t harvest() noexcept override;
+  void suspend() noexcept override;
 
  private:
-  // Owns the kernel's side. Destroying it waits for what the kernel still holds.
-  class Context {
-   public:
-    explicit Context(std::size_t depth_max);
-    ~Context();
-    Context(const Context&) = delete;
-    Context& operator=(const Context&) = delete;
-    io_context_t get() const noexcept { return context_; }
-
-   private:
-    io_context_t context_ = nullptr;
-  };
-
+  class Context;
   class Submission;
 
+  bool open_context() noexcept;
+  void submit_batch() noexcept;
   void dispatch(Io& io) noexcept;
   void prepare(Io& io) noexcept;
   iocb make_iocb(Io& io, bool nowait) const noexcept;
@@ -72,8 +79,10 @@ class AioQueue final : public FileQueue {
 
   BlockingPool& pool_;
   const std::size_t depth_max_;
-  const Context context_;
+  const HarvestBy harvest_by_;
+  std::unique_ptr<Context> context_;  // absent: suspended, or the system has no room
   std::optional<AioRing> ring_;
+  std::chrono::steady_clock::time_point context_again_;  // not asked for before
   bool nowait_;
 
   // Prepared, not taken by the kernel yet; with in_kernel_ at most depth_max_.

@@ -81,6 +81,12 @@ bool BackingFile::is_refusal(int error) noexcept {
   return is_certain_refusal(error) || error == -ENOSPC || error == -EDQUOT;
 }
 
+void BackingFile::note_no_context(std::string_view why) noexcept {
+  if (without_context_.exchange(true, std::memory_order_relaxed)) return;
+  report_(fmt::format("{}: {}. It is served by threads until then, which is slower", traits_.path,
+                      why));
+}
+
 int BackingFile::note_shrunk() noexcept {
   if (!shrunk_.exchange(true, std::memory_order_relaxed)) {
     report_(

@@ -85,6 +85,9 @@ class BackingFile {
   // allocates late; the other refusals never do.
   static bool is_refusal(int error) noexcept;
 
+  // Reports once, for all queues, that one of them can have no context of asynchronous I/O.
+  void note_no_context(std::string_view why) noexcept;
+
   // Reports once that a read inside the window met the end of the file; returns -EIO.
   int note_shrunk() noexcept;
 
@@ -144,6 +147,7 @@ class BackingFile {
   SyncOverlap overlap_;  // of syncs through buffered_
   std::atomic<int> sync_error_{0};
   std::atomic<bool> shrunk_{false};
+  std::atomic<bool> without_context_{false};
   std::atomic<bool> can_discard_;
   std::atomic<bool> can_punch_;
   std::atomic<bool> can_zero_range_;

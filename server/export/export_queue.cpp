@@ -95,6 +95,11 @@ void ExportQueue::exchange(LooseQueue& loose) {
   LOOPNBD_ASSERT(invariants());
 }
 
+void ExportQueue::suspend() noexcept {
+  LOOPNBD_ASSERT(connection_count_ == 0 && !active_);
+  queue_->suspend();
+}
+
 engine::IoList ExportQueue::resume() noexcept {
   LOOPNBD_ASSERT(held_);
   held_ = false;

@@ -86,6 +86,10 @@ class ExportQueue {
   bool held() const noexcept { return held_; }
   // While held and quiet: exchanges its device and queue for those of `loose`.
   void exchange(LooseQueue& loose);
+  // Without connections and inactive: gives back what the kernel holds for the queue until there is
+  // something to do again.
+  void suspend() noexcept;
+
   // Ends hold(). Gives what was kept back, in the order in which it was submitted.
   engine::IoList resume() noexcept;
 

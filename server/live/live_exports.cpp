@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <iterator>
 #include <utility>
@@ -16,6 +17,9 @@
 
 namespace server {
 namespace {
+
+// At the end: disks that hang hold up nobody before there are so many of them.
+constexpr std::size_t syncs_at_once = 16;
 
 bool sync(const Export& target) {
   if (target.device()->geometry().read_only) return true;
@@ -206,9 +210,16 @@ std::vector<std::shared_ptr<Export>> LiveExports::gone() const {
 }
 
 bool LiveExports::sync_all() {
-  auto synced = true;
-  for (const auto& target : table_->all()) synced = sync(*target) && synced;
-  for (const auto& target : gone()) synced = sync(*target) && synced;
+  auto targets = table_->all();
+  std::ranges::move(gone(), std::back_inserter(targets));
+  auto synced = std::atomic<bool>{true};
+  {
+    auto pool = engine::BlockingPool(syncs_at_once);
+    for (const auto& target : targets)
+      run_detached(pool, [&] {
+        if (!sync(*target)) synced = false;
+      });
+  }
   return synced;
 }
 

@@ -2,13 +2,24 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 namespace server {
+namespace {
+
+// A client that comes back sooner finds everything as it was.
+constexpr auto unused_max = std::chrono::seconds(3);
+
+}  // namespace
 
 ExportQueues::ExportQueues(ConnectionHost& host, std::size_t worker,
                            std::shared_ptr<const ExportTable> table)
-    : host_(host), worker_(worker), table_(std::move(table)), rest_(host.io_context()) {}
+    : host_(host),
+      worker_(worker),
+      table_(std::move(table)),
+      rest_(host.io_context()),
+      suspend_timer_(host.io_context()) {}
 
 void ExportQueues::add(LooseQueue loose) {
   const auto* const target = loose.target.get();
@@ -51,11 +62,32 @@ bool ExportQueues::release(ExportQueue& queue) {
   if (queue.connection_count() > 0 || queue.held() || queue.active()) return false;
   queue.cancel_wait();  // its handler brings the next turn
   if (!queue.quiet()) return false;
+  std::erase_if(unused_, [&](const auto& entry) { return entry.queue == &queue; });
   auto loose = queue.take();
   queues_.erase(loose.target.get());
   // Taking a queue down waits for the kernel, which this thread must not do.
   released_(std::move(loose));
   return true;
+}
+
+void ExportQueues::suspend_soon(ExportQueue& queue) {
+  std::erase_if(unused_, [&](const auto& entry) { return entry.queue == &queue; });
+  unused_.push_back({&queue, Clock::now()});
+  if (unused_.size() == 1) start_suspending();
+}
+
+void ExportQueues::start_suspending() {
+  suspend_timer_.expires_at(unused_.front().since + unused_max);
+  suspend_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (cancelled) return;
+    const auto due = Clock::now() - unused_max;
+    while (!unused_.empty() && unused_.front().since <= due) {
+      auto& queue = *unused_.front().queue;
+      unused_.erase(unused_.begin());
+      if (queue.connection_count() == 0 && !queue.active()) queue.suspend();
+    }
+    if (!unused_.empty()) start_suspending();
+  });
 }
 
 void ExportQueues::submit(ExportQueue& queue, engine::Io& io) noexcept {

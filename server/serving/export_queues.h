@@ -40,6 +40,10 @@ class ExportQueues {
     for (const auto& [target, queue] : queues_) function(*queue);
   }
 
+  // The last connection of the queue has gone. Unless another comes soon, the queue gives back what
+  // the kernel holds for it.
+  void suspend_soon(ExportQueue& queue);
+
   // A change of the table. The queues of retired exports are released with their last connections,
   // once there is a table without them. `close`: no connection may begin until then, either.
   void retire(ExportQueue& queue, bool close);
@@ -70,6 +74,7 @@ class ExportQueues {
   bool at_rest(const std::vector<std::shared_ptr<Export>>& group);
   void flush(ExportQueue& queue) noexcept;
   bool release(ExportQueue& queue);
+  void start_suspending();
 
   ConnectionHost& host_;
   const std::size_t worker_;
@@ -78,6 +83,12 @@ class ExportQueues {
   std::map<const Export*, std::unique_ptr<ExportQueue>> queues_;
   std::vector<ExportQueue*> active_;
   std::vector<ExportQueue*> retired_;
+  struct Unused {
+    ExportQueue* queue;
+    Clock::time_point since;
+  };
+  std::vector<Unused> unused_;  // to be suspended; the oldest first, each once
+  Timer suspend_timer_;         // for the first of them
   std::function<void(LooseQueue)> released_ = [](const LooseQueue&) {};
 };
 

@@ -183,6 +183,7 @@ void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport
   connections_.erase(place);
   auto& queue = connection.queue();
   queue.remove_connection();
+  if (queue.connection_count() == 0) queues_.suspend_soon(queue);
   queue.metrics().connections_ended.add(1);
   if (connection.encrypted()) queue.metrics().tls_connections_ended.add(1);
   std::erase(scheduled_, &connection);

@@ -230,7 +230,7 @@ TEST_CASE("a durable write that finds no space is no failed sync") {
   CHECK(subject.opened.file.sync_error() == 0);
 }
 
-TEST_CASE("a context that the system has no room for names the limit and what is needed") {
+TEST_CASE("a queue for which the system has no room is served by threads, and says what to do") {
   std::size_t limit = 0;
   std::ifstream("/proc/sys/fs/aio-max-nr") >> limit;
   REQUIRE(limit > 0);
@@ -242,9 +242,41 @@ TEST_CASE("a context that the system has no room for names the limit and what is
   OpenedFile opened(mib);
   BlockingPool pool(1);
   const auto depth = limit + 1;
-  CHECK_THROWS_WITH(AioQueue(opened.file, pool, depth),
-                    Catch::Contains("fs.aio-max-nr") && Catch::Contains(std::to_string(depth)) &&
-                        Catch::Contains(std::to_string(limit)));
+  CHECK(aio_shortage(depth).find("fs.aio-max-nr") != std::string::npos);
+  CHECK(aio_shortage(0).empty());
+  AioQueue queue(opened.file, pool, depth);
+  CHECK(opened.reports.lines().empty());  // nothing is needed yet
+  const auto content = pattern(block, 1);
+  CHECK(write_bytes(queue, 0, content, block, true) == static_cast<std::int64_t>(block));
+  CHECK(read_bytes(queue, 0, block, block) == content);
+  TestIo flush(Operation::flush, 0, 0);
+  CHECK(run(queue, flush) == 0);
+  REQUIRE(opened.reports.lines().size() == 1);
+  CHECK_THAT(opened.reports.lines()[0],
+             Catch::Contains("fs.aio-max-nr") && Catch::Contains(std::to_string(depth)) &&
+                 Catch::Contains(std::to_string(limit)) && Catch::Contains("served by threads"));
+}
+
+TEST_CASE("a queue has room of the system's only from its first operation until it is suspended") {
+  const auto taken = [] {
+    std::size_t count = 0;
+    std::ifstream("/proc/sys/fs/aio-nr") >> count;
+    return count;
+  };
+  // Unlikely to be what others on this machine take at the same time.
+  constexpr std::size_t depth = 9001;
+  OpenedFile opened(mib);
+  BlockingPool pool(1);
+  AioQueue queue(opened.file, pool, depth);
+  for (int round = 0; round < 2; ++round) {
+    CAPTURE(round);
+    const auto before = taken();
+    CHECK(read_bytes(queue, 0, block, block) == Bytes(block));
+    CHECK(taken() >= before + depth / 2);
+    queue.suspend();
+    while (taken() >= before + depth / 2) std::this_thread::yield();
+  }
+  queue.suspend();  // does nothing
 }
 
 TEST_CASE("trims, zeroes, cache and status go by way of the pool while reads go on") {
