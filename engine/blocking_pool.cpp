@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
@@ -16,8 +17,11 @@ std::atomic<std::size_t> threads_in_all{0};
 
 }  // namespace
 
-BlockingPool::BlockingPool(std::size_t threads_max, std::chrono::milliseconds idle_max)
-    : threads_max_(std::max<std::size_t>(threads_max, 1)), idle_max_(idle_max) {
+BlockingPool::BlockingPool(std::size_t threads_max, int niceness,
+                           std::chrono::milliseconds idle_max)
+    : threads_max_(std::max<std::size_t>(threads_max, 1)),
+      niceness_(niceness),
+      idle_max_(idle_max) {
   threads_.reserve(threads_max_);
 }
 
@@ -78,6 +82,9 @@ bool BlockingPool::add_thread() noexcept {
 }
 
 void BlockingPool::work() noexcept {
+  ::pthread_setname_np(::pthread_self(), "blocking");  // for ps and top
+  // Zero stands for the calling thread.
+  if (niceness_ != 0) ::setpriority(PRIO_PROCESS, 0, niceness_);
   std::thread previous;
   {
     const MutexLock lock(mutex_);

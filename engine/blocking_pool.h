@@ -32,8 +32,11 @@ class BlockingPool {
 
   static constexpr std::size_t threads_max_in_all = 256;
 
-  explicit BlockingPool(std::size_t threads_max,
-                        std::chrono::milliseconds idle_max = std::chrono::seconds(10));
+  static constexpr auto idle_max_usual = std::chrono::seconds(10);
+
+  // `niceness`: as nice(1) counts it, of the threads; 0: as the process.
+  explicit BlockingPool(std::size_t threads_max, int niceness = 0,
+                        std::chrono::milliseconds idle_max = idle_max_usual);
   ~BlockingPool();  // finishes what was given to it
   BlockingPool(const BlockingPool&) = delete;
   BlockingPool& operator=(const BlockingPool&) = delete;
@@ -54,6 +57,7 @@ class BlockingPool {
   Job* wait_for_job() noexcept LOOPNBD_REQUIRES(mutex_);
 
   const std::size_t threads_max_;
+  const int niceness_;
   const std::chrono::milliseconds idle_max_;
   mutable Mutex mutex_;
   ConditionVariable given_;

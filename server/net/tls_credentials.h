@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/blocking_pool.h"
 #include "engine/mutex.h"
 #include "proto/negotiation.h"
 #include "server/base/user_error.h"
@@ -41,6 +42,9 @@ class TlsCredentials {
   ssl_st* make_session(KeyLookup& keys) const noexcept;
   // The key of a user of pre-shared keys; empty: unknown.
   std::span<const unsigned char> key_of(std::string_view user) const;
+  // The few threads for the work on keys: it takes milliseconds, and strangers can ask for it. They
+  // give way to the workers. Any thread.
+  engine::BlockingPool& handshake_pool() const noexcept { return handshake_pool_; }
 
  private:
   struct FreeContext {
@@ -50,6 +54,7 @@ class TlsCredentials {
   const proto::TlsMode mode_;
   std::map<std::string, std::vector<unsigned char>, std::less<>> keys_;
   std::unique_ptr<ssl_ctx_st, FreeContext> context_;
+  mutable engine::BlockingPool handshake_pool_;
 };
 
 // The credentials of this moment. Any thread.

@@ -3,13 +3,16 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "proto/text.h"
+#include "server/base/blocking_task.h"
 #include "server/base/log.h"
 
 namespace server {
@@ -90,30 +93,69 @@ std::span<const unsigned char> TlsTransport::find_key(std::string_view user) {
   return credentials_->key_of(user);
 }
 
-int TlsTransport::shake_hands() {
-  if (!is_open()) return -EBADF;
-  if (!session_) return -ENOMEM;
+Awaitable<bool> TlsTransport::shake_hands() {
+  auto step = co_await take_step();
+  while (step == Step::again) {
+    const auto [failure] = co_await wait_readable(as_result);
+    if (failure) co_return false;
+    step = co_await take_step();
+  }
+  if (step == Step::done) {
+    established_ = true;
+    note_identity();
+    log::connection({.client = peer()}, "{}: {}", peer(), protection());
+    co_return true;
+  }
+  broken_ = true;
+  end_ = -EPROTO;
+  if (is_open())
+    log::connection({.client = peer()}, "{}: the TLS handshake failed: {}", peer(), step_failure_);
+  co_return false;
+}
+
+Awaitable<TlsTransport::Step> TlsTransport::take_step() {
+  if (!is_open() || !session_) co_return Step::failed;
+  const auto executor = co_await asio::this_coro::executor;
+  const auto work = std::function<void()>([this] { step(); });
+  stepping_ = true;
+  co_await run_blocking(executor.context(), credentials_->handshake_pool(), work);
+  stepping_ = false;
+  if (closed_meanwhile_.load(std::memory_order_relaxed)) {
+    Transport::close();
+    co_return Step::failed;
+  }
+  co_return step_;
+}
+
+// On a thread of the pool: what OpenSSL says of errors belongs to the thread.
+void TlsTransport::step() noexcept {
+  step_ = Step::failed;
+  if (closed_meanwhile_.load(std::memory_order_relaxed)) return;
   forget_errors();
   const auto result = SSL_do_handshake(session_.get());
   const auto system_error = errno;
-  if (result != 1) {
-    const auto failure = SSL_get_error(session_.get(), result);
-    reading_needs_output_ = failure == SSL_ERROR_WANT_WRITE;
-    if (failure == SSL_ERROR_WANT_READ || failure == SSL_ERROR_WANT_WRITE) return -EAGAIN;
-    broken_ = true;
-    end_ = -EPROTO;
-    const auto text =
-        failure == SSL_ERROR_ZERO_RETURN || (failure == SSL_ERROR_SYSCALL && system_error == 0)
-            ? std::string("the client has closed the connection")
-            : failure_text(session_.get());
-    log::connection({.client = peer()}, "{}: the TLS handshake failed: {}", peer(), text);
-    return -EPROTO;
+  if (result == 1) {
+    reading_needs_output_ = false;
+    step_ = Step::done;
+    return;
   }
-  reading_needs_output_ = false;
-  established_ = true;
-  note_identity();
-  log::connection({.client = peer()}, "{}: {}", peer(), protection());
-  return 0;
+  const auto failure = SSL_get_error(session_.get(), result);
+  reading_needs_output_ = failure == SSL_ERROR_WANT_WRITE;
+  if (failure == SSL_ERROR_WANT_READ || failure == SSL_ERROR_WANT_WRITE) {
+    step_ = Step::again;
+    return;
+  }
+  step_failure_ =
+      failure == SSL_ERROR_ZERO_RETURN || (failure == SSL_ERROR_SYSCALL && system_error == 0)
+          ? std::string("the client has closed the connection")
+          : failure_text(session_.get());
+}
+
+// A descriptor must not go, and its number come back as another client's, while a step uses it.
+void TlsTransport::close() noexcept {
+  if (!stepping_) return Transport::close();
+  closed_meanwhile_.store(true, std::memory_order_relaxed);
+  ::shutdown(stream_.input.native_handle(), SHUT_RDWR);
 }
 
 void TlsTransport::note_identity() {

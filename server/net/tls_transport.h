@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -25,18 +26,23 @@ class TlsTransport final : public Transport, private KeyLookup {
   TlsTransport(Stream stream, std::shared_ptr<const TlsCredentials> credentials);
   ~TlsTransport() override;
 
-  // Goes on with the handshake: 0 when it is over, and the client's identity known; -EAGAIN:
-  // wait_readable(); otherwise it has failed, which is in the log.
-  int shake_hands();
+  // True when the handshake is over, and the client's identity known; false: it has failed, which
+  // is in the log, or the transport was closed. The work on keys is done by threads of the
+  // credentials, so that strangers do not take the time of others' clients. The transport outlives
+  // the coroutine.
+  Awaitable<bool> shake_hands();
 
   ssize_t read_some(std::span<const iovec> buffers) noexcept override;
   ssize_t write_some(std::span<const iovec> buffers) noexcept override;
   bool has_buffered_input() const noexcept override;
   void end_output() noexcept override;
+  void close() noexcept override;
+  bool is_open() const noexcept;
   std::string protection() const override;
 
  private:
   enum class Direction { input, output };
+  enum class Step { again, done, failed };
 
   static constexpr std::size_t record_size = 16U << 10;  // bytes; the largest of TLS
   using Record = std::array<std::byte, record_size>;
@@ -46,7 +52,8 @@ class TlsTransport final : public Transport, private KeyLookup {
   };
 
   std::span<const unsigned char> find_key(std::string_view user) override;
-  bool is_open() const noexcept;
+  Awaitable<Step> take_step();
+  void step() noexcept;
   void note_identity();
   std::span<const std::byte> next_record(std::span<const iovec> buffers, std::size_t skip);
   ssize_t failed(int result, Direction direction) noexcept;
@@ -54,6 +61,10 @@ class TlsTransport final : public Transport, private KeyLookup {
   const std::shared_ptr<const TlsCredentials> credentials_;  // outlive the session
   std::unique_ptr<ssl_st, FreeSession> session_;
   std::string claimed_user_;  // of pre-shared keys; not proven before the handshake is over
+  Step step_ = Step::again;   // what the last one has come to
+  std::string step_failure_;  // and why it failed
+  bool stepping_ = false;  // a step belongs to another thread: the session, and no descriptor goes
+  std::atomic<bool> closed_meanwhile_{false};  // by the owner
   bool established_ = false;
   bool drained_ = false;  // the last read has found nothing more
 

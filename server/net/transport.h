@@ -58,7 +58,7 @@ class Transport {
   // Says "no more" to the client; what was written still arrives.
   virtual void end_output() noexcept;
   // Ends pending waits and closes.
-  void close() noexcept;
+  virtual void close() noexcept;
 
   // The client has closed its side, whether or not all it sent has been read.
   bool peer_has_closed() noexcept;

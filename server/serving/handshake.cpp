@@ -84,13 +84,9 @@ Awaitable<bool> start_tls(std::unique_ptr<Transport>& transport,
   auto encrypted = std::make_unique<TlsTransport>(transport->take_stream(), std::move(credentials));
   auto& session = *encrypted;
   transport = std::move(encrypted);
-  auto step = session.shake_hands();
-  while (step == -EAGAIN) {
-    const auto [failure] = co_await transport->wait_readable(as_result);
-    if (failure) co_return false;
-    step = session.shake_hands();
-  }
-  if (step == 0) co_return true;
+  const auto agreed = co_await session.shake_hands();
+  if (agreed) co_return true;
+  if (!session.is_open()) co_return false;
   transport = std::make_unique<SocketTransport>(transport->take_stream());
   co_await linger(*transport);
   co_return false;

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <catch2/catch.hpp>
@@ -90,7 +91,7 @@ TEST_CASE("threads of the pool leave signals to others") {
 }
 
 TEST_CASE("a pool makes a thread when there is work, and none stays without any") {
-  BlockingPool pool(4, std::chrono::milliseconds(0));
+  BlockingPool pool(4, 0, std::chrono::milliseconds(0));
   CHECK(pool.thread_count() == 0);
   std::latch here(2);
   std::latch open(1);
@@ -113,8 +114,20 @@ TEST_CASE("a pool makes a thread when there is work, and none stays without any"
   again.wait();
 }
 
+TEST_CASE("threads of a nice pool give way to others, whose own priority stays") {
+  const int own = ::getpriority(PRIO_PROCESS, 0);
+  std::atomic<int> niceness{0};
+  Task look([&](Task&) { niceness = ::getpriority(PRIO_PROCESS, 0); });
+  {
+    BlockingPool pool(1, 15);
+    pool.run(look);
+  }
+  CHECK(niceness == 15);
+  CHECK(::getpriority(PRIO_PROCESS, 0) == own);
+}
+
 TEST_CASE("a thread that is idle takes the next job, and no other is made") {
-  BlockingPool pool(4, std::chrono::hours(1));
+  BlockingPool pool(4, 0, std::chrono::hours(1));
   for (int i = 0; i < 100; ++i) {
     std::atomic<bool> done{false};
     Task task([&](Task&) { done = true; });

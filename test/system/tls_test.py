@@ -84,7 +84,7 @@ def test_qemu_img_copies_with_each_version(serve, image, pki, tls_arguments, lis
 
 
 @pytest.mark.parametrize(
-    "exchange, taken", [("ECDHE-PSK", True), ("DHE-PSK", True), ("PSK", False)]
+    "exchange, taken", [("ECDHE-PSK", True), ("DHE-PSK", False), ("PSK", False)]
 )
 def test_the_key_exchange_of_keys_in_tls_1_2_is_forward_secret(
     serve, image, pki, tls_arguments, exchange, taken
