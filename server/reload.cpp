@@ -77,7 +77,7 @@ Awaitable<std::shared_ptr<Reload::Prepared>> Reload::prepare() {
     prepared->config = reread();
     prepared->tls = std::make_unique<TlsContext>(prepared->config.tls);
   });
-  co_await run_blocking(targets_.io_context, targets_.pool, reading);
+  co_await open_in_time(targets_.io_context, targets_.pool, reading);
   prepared->sockets = targets_.listeners.prepare(prepared->config.listen);
   co_return prepared;
 }

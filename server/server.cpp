@@ -21,8 +21,8 @@
 namespace server {
 namespace {
 
-// One for each thing that goes on beside a change: the change itself, and devices that are closed.
-constexpr std::size_t change_threads = 8;
+// A change takes one at a time. Work on disks that hang, which is not waited for, keeps others.
+constexpr std::size_t change_threads = 32;
 constexpr int exit_status_sync_failed = 1;
 // A worker that takes longer for a turn is not well.
 constexpr auto http_status_deadline = std::chrono::milliseconds(2000);
@@ -171,6 +171,9 @@ int Server::run() {
     io_context_.run_one();
   }
   end_all(workers_);
+  // Nothing is in flight any more, and disks may hang: from here on a signal ends the process
+  // itself.
+  signals_.clear();
   const auto synced = exports_.sync_all();
   engine::process_ends();
   log::info("ended");

@@ -57,7 +57,7 @@ Awaitable<void> DeviceExchange::prepare(std::shared_ptr<DeviceChange> change, Ex
         replacement->device = std::move(device);
         replacement->make_queues(group, bounds);
       });
-  co_await run_blocking(server_.io_context, server_.pool, opening);
+  co_await open_in_time(server_.io_context, server_.pool, opening);
   co_await quiescer_.quiesce(group_);
 }
 

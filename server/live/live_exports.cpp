@@ -20,6 +20,8 @@ namespace {
 
 // At the end: disks that hang hold up nobody before there are so many of them.
 constexpr std::size_t syncs_at_once = 16;
+// Exports that have left and whose disks hang hold up no change of the others.
+constexpr std::size_t closing_threads = 8;
 
 bool sync(const Export& target) {
   if (target.device()->geometry().read_only) return true;
@@ -37,7 +39,8 @@ LiveExports::LiveExports(const Bounds& bounds, asio::io_context& io_context,
     : server_{bounds, io_context, pool, workers},
       lock_(io_context),
       quiescer_(server_),
-      pauses_(io_context, quiescer_, lock_) {}
+      pauses_(io_context, quiescer_, lock_),
+      closing_pool_(closing_threads) {}
 
 void LiveExports::open(const std::vector<ExportConfig>& configs) {
   auto exports = std::vector<std::shared_ptr<Export>>{};
@@ -48,7 +51,7 @@ void LiveExports::open(const std::vector<ExportConfig>& configs) {
 
 void LiveExports::connect(Worker& worker) {
   for (const auto& target : table_->all()) worker.add_export(target);
-  worker.on_released([&pool = server_.pool](LooseQueue loose) {
+  worker.on_released([&pool = closing_pool_](LooseQueue loose) {
     auto shared = std::make_shared<LooseQueue>(std::move(loose));
     run_detached(pool, [shared = std::move(shared)] {
       shared->queue.reset();
@@ -73,7 +76,7 @@ Awaitable<LiveExports::Changes> LiveExports::prepare(Edit edit, Departure depart
   const auto planning = std::function<void()>(
       [changes, configs = std::move(configs), table = table_, gone = gone(),
        &bounds = server_.bounds] { *changes = plan_changes(*table, gone, configs, bounds); });
-  co_await run_blocking(server_.io_context, server_.pool, planning);
+  co_await open_in_time(server_.io_context, server_.pool, planning);
   co_await check_displaced(*changes, departure);
   for (const auto& entry : changes->retired) check_not_paused(*entry);
   for (const auto& entry : changes->opened) check_not_paused(*entry);

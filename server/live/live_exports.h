@@ -91,6 +91,7 @@ class LiveExports {
   ChangeLock lock_;
   Quiescer quiescer_;
   Pauses pauses_;
+  engine::BlockingPool closing_pool_;  // for exports that have left
 };
 
 }  // namespace server

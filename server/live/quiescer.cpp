@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -47,13 +48,14 @@ Awaitable<bool> Quiescer::wait_for_rest(const ExportGroup& group) {
   co_return true;
 }
 
-// The error of it, or 0.
+// The error of it, or 0; -ETIMEDOUT: it has not ended. Other exports' changes wait for this one.
 Awaitable<int> Quiescer::sync(std::shared_ptr<engine::BlockDevice> device) {
   if (device->geometry().read_only) co_return 0;
   const auto error = std::make_shared<int>(0);
   const auto syncing = std::function<void()>([error, device] { *error = device->sync(); });
-  co_await run_blocking(server_.io_context, server_.pool, syncing);
-  co_return *error;
+  const auto ended =
+      co_await run_blocking_for(server_.io_context, server_.pool, syncing, rest_deadline);
+  co_return ended ? *error : -ETIMEDOUT;
 }
 
 Awaitable<void> Quiescer::resume(ExportGroup group) {

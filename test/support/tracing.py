@@ -38,5 +38,5 @@ def calls_delayed(running, path, call):
     try:
         yield
     finally:
-        tracer.terminate()
+        tracer.kill()  # asked to end, it would wait for a server that ends
         tracer.wait(server.WAIT_SECONDS)

@@ -1,5 +1,8 @@
 """A disk that hangs holds up nobody but its own clients."""
 
+import pathlib
+import signal
+
 import pytest
 
 from support import images, tracing
@@ -27,6 +30,11 @@ def under_way(control, name):
     return sum(entry["in_flight"] for entry in connections if entry["export"] == name)
 
 
+def threads(running):
+    tasks = pathlib.Path(f"/proc/{running.pid}/task").iterdir()
+    return [(task / "comm").read_text() for task in tasks]
+
+
 def test_a_disk_that_hangs_in_flushes_holds_up_no_other_export_and_no_command(
     serve, disk, tmp_path
 ):
@@ -49,3 +57,15 @@ def test_a_disk_that_hangs_in_flushes_holds_up_no_other_export_and_no_command(
         control.text("remove", "again")
         assert under_way(control, "hung") == FLUSHES
     assert {chunk.error for (chunk,) in hung.replies(FLUSHES).values()} == {0}
+
+
+def test_a_second_signal_ends_a_server_whose_disk_hangs_in_the_last_sync(serve, disk, tmp_path):
+    configuration = Configuration(tmp_path / "loopnbd.toml", disk("hung"))
+    running = serve("--config", configuration.path)
+    with running.client("hung") as client:
+        client.write(0, bytes(4096))
+    with tracing.calls_delayed(running, tmp_path / "hung.img", "fdatasync"):
+        running.signal(signal.SIGTERM)
+        running.wait_until(lambda: not any(name.startswith("worker") for name in threads(running)))
+        running.signal(signal.SIGTERM)
+    running.wait(-signal.SIGTERM)

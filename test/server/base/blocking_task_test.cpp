@@ -2,9 +2,13 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <exception>
+#include <latch>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace {
 
@@ -50,4 +54,39 @@ TEST_CASE("what the work throws is thrown, and comes to its end, on the thread t
     REQUIRE(text == "it does not work");
   }
   CHECK(ended_elsewhere == 0);
+}
+
+namespace {
+
+server::Awaitable<void> wait_for(server::asio::io_context& io_context, engine::BlockingPool& pool,
+                                 std::function<void()> work, std::chrono::seconds longest,
+                                 std::string& outcome) {
+  try {
+    const auto ended = co_await server::run_blocking_for(io_context, pool, work, longest);
+    outcome = ended ? "ended" : "goes on";
+  } catch (const std::exception& failure) {
+    outcome = failure.what();
+  }
+}
+
+}  // namespace
+
+TEST_CASE("work that takes too long is not waited for, and may end whenever it does") {
+  auto outcome = std::string();
+  std::latch open(1);
+  auto pool = engine::BlockingPool(1);
+  auto io_context = server::asio::io_context(1);
+  const auto run = [&](std::function<void()> work, std::chrono::seconds longest) {
+    server::asio::co_spawn(io_context,
+                           wait_for(io_context, pool, std::move(work), longest, outcome),
+                           server::asio::detached);
+    io_context.restart();
+    while (outcome.empty()) io_context.run_one();
+    return std::exchange(outcome, "");
+  };
+  CHECK(run([] {}, std::chrono::hours(1)) == "ended");
+  CHECK(run([] { throw std::runtime_error("wrong"); }, std::chrono::hours(1)) == "wrong");
+  CHECK(run([&] { open.wait(); }, std::chrono::seconds(0)) == "goes on");
+  open.count_down();
+  CHECK(run([] {}, std::chrono::hours(1)) == "ended");
 }
