@@ -43,6 +43,16 @@ std::string refusal(const FileSpec& spec) {
   }
 }
 
+// Runs the command behind `words` in the refusal. Whether it ended well.
+bool obey(const FileSpec& spec, const std::string& words) {
+  const auto message = refusal(spec);
+  CAPTURE(spec.path, message);
+  const auto found = message.rfind(words);
+  REQUIRE(found != std::string::npos);
+  const auto command = message.substr(found + words.size());
+  return ::system(("bash -c " + engine::shell_word(command)).c_str()) == 0;
+}
+
 // Lets a system call fail with `error` in this process from now on.
 bool forbid(unsigned call, int error) {
   std::array<sock_filter, 4> filter{{
@@ -109,15 +119,6 @@ TEST_CASE("a remedy is a command that a shell runs, whatever the file is called"
   const TemporaryFile place(disk_folder(), 0);
   const auto folder = place.path() + "-folder";
   REQUIRE(::mkdir(folder.c_str(), 0700) == 0);
-  // Runs the command behind `words` in the refusal. Whether it ended well.
-  const auto obey = [](const FileSpec& spec, const std::string& words) {
-    const auto message = refusal(spec);
-    CAPTURE(spec.path, message);
-    const auto found = message.rfind(words);
-    REQUIRE(found != std::string::npos);
-    const auto command = message.substr(found + words.size());
-    return ::system(("bash -c " + engine::shell_word(command)).c_str()) == 0;
-  };
   for (const auto* const name :
        {"disk.img", "two words", "it's", "\"quoted\"", "50%25", "what?", "#1", "-x", "a\nb",
         "$HOME", "`id`", "\\", "*", "\xc3\xbcml\xc3\xa4ut", "a;b&c|d>e", "with: it"}) {
@@ -332,6 +333,8 @@ TEST_CASE("a read-only block device is served read-only or not at all") {
   const auto locked = refusal({.path = loop->path()});
   const auto unlocked = refusal({.path = loop->path(), .lock = false});
   const auto reading = refusal({.path = loop->path(), .read_only = true});
+  CHECK(obey({.path = loop->path()}, "or with: "));
+  CHECK(refusal({.path = loop->path()}).empty());
   // The kernel would keep it for the next that uses this loop device.
   REQUIRE(set_read_only(0));
   CHECK_THAT(locked,
