@@ -19,7 +19,7 @@ def test_an_export_has_a_context_of_asynchronous_io_only_while_it_has_clients(se
     exports = [export(f"e{index}", path) for index, path in enumerate(paths)]
     configuration = Configuration(tmp_path / "loopnbd.toml", *exports)
     running = serve("--config", configuration.path)
-    if "direct I/O" not in running.log():
+    if running.wait_for_log('export "e7": .* (direct|buffered) I/O').group(1) != "direct":
         pytest.skip("no direct I/O here")
     assert contexts(running) == 0
     with running.client("e7") as client, running.client("e8") as other:
