@@ -11,7 +11,8 @@
 namespace server {
 namespace {
 
-constexpr std::uint32_t connections_max = 16;  // what the kernel's driver and servers bear easily
+// What the kernel's driver and servers bear easily.
+constexpr std::uint32_t device_connections_max = 16;
 constexpr std::uint32_t timeout_max_s = 24 * 3600;
 
 std::uint32_t device_index(const std::string& name) {
@@ -38,7 +39,7 @@ void AttachCommandLine::add_attach() {
   app.add_option("--connections", attach_.connections,
                  "Between the kernel and this program. With several, the kernel sends a request "
                  "that takes longer than the timeout again on another one")
-      ->check(CLI::Range(1U, connections_max))
+      ->check(CLI::Range(1U, device_connections_max))
       ->capture_default_str();
   app.add_flag("--read-only", attach_.read_only, "Refuse writes");
   app.add_option("--block-size", attach_.block_size, "The device's logical block size, in bytes")

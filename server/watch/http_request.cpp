@@ -16,7 +16,7 @@ bool is_name_of_others(std::string_view host) {
     host = host.substr(0, colon);
   if (in_brackets)
     return !host.ends_with(']') ||
-           host.find_first_not_of("[0123456789abcdefABCDEF:.]") != host.npos;
+           host.find_first_not_of("[0123456789abcdefABCDEF:.]") != std::string_view::npos;
   if (host.empty() || host == "localhost" || host.ends_with(".localhost")) return false;
   return host.find_first_not_of("0123456789.") != std::string_view::npos;
 }
