@@ -39,8 +39,6 @@ COVERED_BY = {
     "server/live/live_server.cpp": "test/system/reload_test.py",
     "server/live/pauses.cpp": "test/system/live_test.py",
     "server/live/quiescer.cpp": "test/system/live_test.py",
-    "server/net/listener.cpp": "test/system/listen_test.py",
-    "server/net/listeners.cpp": "test/system/reload_test.py",
     "server/net/tls_config.cpp": "test/server/config/validate_test.cpp",
     "server/net/socket_options.cpp": "test/system/listen_test.py",
     "server/net/transport.cpp": "test/server/serving/connection_test.cpp",

@@ -34,8 +34,9 @@ Listener::Listener(asio::io_context& io_context, ListeningSocket socket, Accepte
 Listener::~Listener() { descriptor_.release(); }
 
 void Listener::wait() {
-  descriptor_.async_wait(Descriptor::wait_read, [this](const boost::system::error_code& failure) {
-    if (!failure) accept_all();
+  descriptor_.async_wait(Descriptor::wait_read, [this, alive = std::weak_ptr(alive_)](
+                                                    const boost::system::error_code& failure) {
+    if (!failure && !alive.expired()) accept_all();
   });
 }
 
@@ -52,9 +53,10 @@ void Listener::accept_all() {
           "be open)",
           name(), std::strerror(error));
       pause_.expires_after(pause_without_descriptors);
-      pause_.async_wait([this](const boost::system::error_code& cancelled) {
-        if (!cancelled) wait();
-      });
+      pause_.async_wait(
+          [this, alive = std::weak_ptr(alive_)](const boost::system::error_code& cancelled) {
+            if (!cancelled && !alive.expired()) wait();
+          });
       return;
     }
     if (error != 0) continue;  // that client is gone already

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "engine/file_descriptor.h"
@@ -30,6 +31,8 @@ class Listener {
   ListeningSocket socket_;
   Descriptor descriptor_;  // the socket's file descriptor; not ours to close
   Timer pause_;
+  // The handler of a wait that is over may still be to come when the listener is closed.
+  const std::shared_ptr<void> alive_ = std::make_shared<char>();
   Accepted accepted_;
 };
 
