@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -11,12 +10,6 @@
 #include "server/base/user_error.h"
 
 namespace server {
-namespace {
-
-// A device finishes what it has in this time; a client's own patience is longer.
-constexpr auto rest_deadline = std::chrono::seconds(20);
-
-}  // namespace
 
 Awaitable<void> Quiescer::quiesce(ExportGroup group) {
   const auto holding = LiveServer::Step([&group](Worker& worker, std::size_t) {
@@ -34,11 +27,11 @@ Awaitable<void> Quiescer::quiesce(ExportGroup group) {
                             std::strerror(-error))
               : fmt::format("export \"{}\" stays as it is: its device has not finished what it was "
                             "given within {} s",
-                            name, rest_deadline.count()));
+                            name, patience_.count()));
 }
 
 Awaitable<bool> Quiescer::wait_for_rest(const ExportGroup& group) {
-  const auto deadline = Clock::now() + rest_deadline;
+  const auto deadline = Clock::now() + patience_;
   for (const auto& worker : server_.workers) {
     auto waiting = worker->wait_for_rest(group, deadline);
     const auto at_rest =
@@ -54,7 +47,7 @@ Awaitable<int> Quiescer::sync(std::shared_ptr<engine::BlockDevice> device) {
   const auto error = std::make_shared<int>(0);
   const auto syncing = std::function<void()>([error, device] { *error = device->sync(); });
   const auto ended =
-      co_await run_blocking_for(server_.io_context, server_.pool, syncing, rest_deadline);
+      co_await run_blocking_for(server_.io_context, server_.pool, syncing, patience_);
   co_return ended ? *error : -ETIMEDOUT;
 }
 

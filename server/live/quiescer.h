@@ -4,6 +4,8 @@
 // change at a time.
 #pragma once
 
+#include <chrono>
+
 #include "server/base/asio.h"
 #include "server/live/live_server.h"
 
@@ -11,8 +13,11 @@ namespace server {
 
 class Quiescer {
  public:
-  // `server` outlives it.
-  explicit Quiescer(const LiveServer& server) : server_(server) {}
+  // `server` outlives it. `patience`: within it a device finishes what it has; a client's own is
+  // longer.
+  explicit Quiescer(const LiveServer& server,
+                    std::chrono::seconds patience = std::chrono::seconds(20))
+      : server_(server), patience_(patience) {}
 
   // Throws UserError when the device does not come to rest or cannot be synced; then the group has
   // been resumed.
@@ -27,6 +32,7 @@ class Quiescer {
   Awaitable<int> sync(std::shared_ptr<engine::BlockDevice> device);
 
   const LiveServer& server_;
+  const std::chrono::seconds patience_;
 };
 
 }  // namespace server

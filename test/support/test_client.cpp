@@ -108,6 +108,11 @@ Bytes Client::receive(std::size_t count) {
   return bytes;
 }
 
+bool Client::has_input() const {
+  auto state = pollfd{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&state, 1, 0) > 0;
+}
+
 bool Client::at_end() {
   auto state = pollfd{.fd = socket_.get(), .events = POLLIN, .revents = 0};
   if (::poll(&state, 1, patience_ms) == 0) return false;

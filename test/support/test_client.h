@@ -72,6 +72,8 @@ class Client {
 
   void send(std::span<const std::byte> bytes);
   Bytes receive(std::size_t count);
+  // Something has arrived that was not taken yet.
+  bool has_input() const;
   // True: the server has closed the connection, and everything before that has been taken.
   bool at_end();
   std::uint64_t size() const noexcept { return size_; }

@@ -3,12 +3,14 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/use_future.hpp>
 #include <csignal>
 #include <future>
 #include <stdexcept>
-#include <thread>
 #include <utility>
+
+#include "test/support/eventually.h"
 
 namespace test {
 namespace {
@@ -111,14 +113,9 @@ void TestServer::on(server::Worker& worker, const std::function<void()>& step) {
 }
 
 void TestServer::wait_until_idle() {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  for (auto& worker : workers_) {
-    while (worker->connection_count() > 0) {
-      if (std::chrono::steady_clock::now() > deadline)
-        throw std::runtime_error("a connection stays");
-      std::this_thread::yield();
-    }
-  }
+  const auto idle = [](const auto& worker) { return worker->connection_count() == 0; };
+  if (!eventually([&] { return std::ranges::all_of(workers_, idle); }))
+    throw std::runtime_error("a connection stays");
 }
 
 }  // namespace test

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "proto/constants.h"
+#include "test/support/eventually.h"
 #include "test/support/test_server.h"
 
 using proto::Command;
@@ -40,15 +41,12 @@ Client attached(TestServer& server, const std::string& host) {
 // Tries until the lease is there: it is given back when the server has noticed that the holder has
 // gone.
 void check_that_others_get_to_write(TestServer& server) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  for (;;) {
+  CHECK(test::eventually([&] {
     auto client = attached(server, other);
-    if (!read_only(client)) {
-      CHECK(client.call(Command::write, 0, 512, 0, pattern(512, 1)).error == 0);
-      return;
-    }
-    REQUIRE(std::chrono::steady_clock::now() < deadline);
-  }
+    if (read_only(client)) return false;
+    CHECK(client.call(Command::write, 0, 512, 0, pattern(512, 1)).error == 0);
+    return true;
+  }));
 }
 
 }  // namespace

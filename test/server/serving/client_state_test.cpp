@@ -2,10 +2,10 @@
 
 #include <catch2/catch.hpp>
 #include <cerrno>
-#include <chrono>
 #include <optional>
 
 #include "server/serving/connection.h"
+#include "test/support/eventually.h"
 #include "test/support/test_server.h"
 
 using proto::Command;
@@ -27,12 +27,11 @@ std::optional<server::ClientState> state_of(TestServer& server) {
 // As soon as `done` says so.
 template <typename Done>
 server::ClientState state_when(TestServer& server, const Done& done) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  auto state = state_of(server);
-  while (!state || !done(*state)) {
-    REQUIRE(std::chrono::steady_clock::now() < deadline);
+  auto state = std::optional<server::ClientState>();
+  REQUIRE(test::eventually([&] {
     state = state_of(server);
-  }
+    return state && done(*state);
+  }));
   return *state;
 }
 

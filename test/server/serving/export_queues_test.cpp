@@ -2,16 +2,16 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "server/serving/connection.h"
+#include "test/support/eventually.h"
 #include "test/support/test_server.h"
 
 using proto::Command;
 using server::Departure;
+using test::eventually;
 using test::pattern;
 using test::TestServer;
 
@@ -23,15 +23,6 @@ struct Flush final : engine::Io {
 
   std::atomic<bool> completed{false};
 };
-
-// Waits for what another thread does.
-void wait_for(const std::atomic<bool>& flag) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!flag) {
-    REQUIRE(std::chrono::steady_clock::now() < deadline);
-    std::this_thread::yield();
-  }
-}
 
 // Puts a table with one export of this name in the place of the worker's.
 void exchange_table(TestServer& server, const std::string& name, Departure departure) {
@@ -136,7 +127,7 @@ TEST_CASE("what is submitted while an export is held is done when it is let go")
   CHECK(in_flight == 0);
   CHECK_FALSE(flush.completed);
   TestServer::on(worker, [&] { worker.resume(target); });
-  wait_for(flush.completed);
+  REQUIRE(eventually([&] { return flush.completed.load(); }));
 }
 
 TEST_CASE("a held export begins no request of its connections") {

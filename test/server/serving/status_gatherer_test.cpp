@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "proto/constants.h"
+#include "test/support/eventually.h"
 #include "test/support/test_server.h"
 
 using namespace std::chrono_literals;
@@ -128,12 +129,8 @@ TEST_CASE("a request that does not end is counted as slow until it does") {
   server.faults().hold(engine::Faults::Hold::completions);
   client.request(Command::read, 1, 0, 6U << 20);  // in pieces: one request
   other.request(Command::write, 2, 0, 512, 0, pattern(512, 1));
-  const auto slow = [&] { return server.status().exports.at(0).requests_slow; };
   const auto becomes = [&](std::uint64_t count) {
-    const auto deadline = std::chrono::steady_clock::now() + 10s;
-    auto found = slow();
-    while (found != count && std::chrono::steady_clock::now() < deadline) found = slow();
-    return found == count;
+    return test::eventually([&] { return server.status().exports.at(0).requests_slow == count; });
   };
   CHECK(becomes(2));
   server.faults().release_all();
