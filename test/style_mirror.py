@@ -33,8 +33,6 @@ COVERED_BY = {
     "server/export/export.cpp": "test/server/serving/worker_test.cpp",
     "server/live/device_change.cpp": "test/server/live/resize_test.cpp",
     "server/live/device_exchange.cpp": "test/system/live_test.py",
-    "server/live/direct_io_change.cpp": "test/system/live_test.py",
-    "server/live/file_swap.cpp": "test/system/live_test.py",
     "server/live/live_exports.cpp": "test/system/live_test.py",
     "server/live/live_server.cpp": "test/system/reload_test.py",
     "server/net/tls_config.cpp": "test/server/config/validate_test.cpp",

@@ -109,6 +109,7 @@ TEST_CASE("connections of a retired export are drained or dropped, as asked") {
     client.go(TestServer::export_name);
     exchange_table(server, "new", departure);
     CHECK(client.at_end());
+    client.close();  // the server would wait a second for it
     server.wait_until_idle();
   }
 }
