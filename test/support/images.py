@@ -45,6 +45,11 @@ def make_sparse_image(path, size):
     return path
 
 
+def qemu_convert(source, target, *options, formats=("raw", "raw")):
+    """By qemu-img, which takes paths and URIs."""
+    command("qemu-img", "convert", *options, "-f", formats[0], "-O", formats[1], source, target)
+
+
 def is_locked(path):
     """Whether somebody else holds a lock of the file."""
     with open(path, "r+b") as file:

@@ -89,35 +89,11 @@ def test_nbdcopy_from_export_to_export_keeps_every_file(serve, original, tmp_pat
 
 def test_qemu_img_convert_through_qcow2_keeps_every_file(serve, original, tmp_path):
     source = serve("--read-only", original[0])
-    images.command(
-        "qemu-img",
-        "convert",
-        "-f",
-        "raw",
-        "-O",
-        "qcow2",
-        "-m",
-        "16",
-        "-W",
-        source.uri(),
-        tmp_path / "disk.qcow2",
-    )
+    qcow2 = tmp_path / "disk.qcow2"
+    images.qemu_convert(source.uri(), qcow2, "-m16", "-W", formats=("raw", "qcow2"))
     copy = images.make_sparse_image(tmp_path / "copy.img", DISK_SIZE)
     target = serve(copy)
-    images.command(
-        "qemu-img",
-        "convert",
-        "-n",
-        "-f",
-        "qcow2",
-        "-O",
-        "raw",
-        "-m",
-        "16",
-        "-W",
-        tmp_path / "disk.qcow2",
-        target.uri(),
-    )
+    images.qemu_convert(qcow2, target.uri(), "-n", "-m16", "-W", formats=("qcow2", "raw"))
     output = images.command(
         "qemu-img", "compare", "-f", "raw", "-F", "raw", source.uri(), target.uri()
     )

@@ -62,25 +62,10 @@ def test_qemu_img_compare_finds_one_changed_byte(serve, image, tmp_path):
 def test_qemu_img_convert_copies_into_and_out_of_exports(serve, image, tmp_path, listen):
     source = serve(image, listen=listen)
     qcow2 = tmp_path / "copy.qcow2"
-    images.command(
-        "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-m", "8", "-W", source.uri(), qcow2
-    )
+    images.qemu_convert(source.uri(), qcow2, "-m8", "-W", formats=("raw", "qcow2"))
     target_image = images.make_sparse_image(tmp_path / "target.img", image.stat().st_size)
     target = serve(target_image, listen=listen)
-    images.command(
-        "qemu-img",
-        "convert",
-        "-n",
-        "-f",
-        "qcow2",
-        "-O",
-        "raw",
-        "-m",
-        "8",
-        "-W",
-        qcow2,
-        target.uri(),
-    )
+    images.qemu_convert(qcow2, target.uri(), "-n", "-m8", "-W", formats=("qcow2", "raw"))
     assert images.sha256(target_image) == images.sha256(image)
 
 
@@ -91,7 +76,7 @@ def test_qemu_img_convert_of_a_sparse_image_writes_zeroes_over_old_data(serve, t
         file.write(b"data")
     target = images.make_image(tmp_path / "target.img", 8 << 20)
     server = serve(target)
-    images.command("qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", source, server.uri())
+    images.qemu_convert(source, server.uri(), "-n")
     assert images.sha256(target) == images.sha256(source)
 
 

@@ -72,7 +72,7 @@ def test_the_cookie_comes_back_as_it_was(client, cookie):
     assert {chunk.cookie for chunk in client.reply()} == {cookie}
 
 
-@pytest.mark.parametrize(
+at_any_alignment = pytest.mark.parametrize(
     "offset, length",
     [
         (0, 1),
@@ -86,24 +86,14 @@ def test_the_cookie_comes_back_as_it_was(client, cookie):
         (0, SIZE),
     ],
 )
+
+
+@at_any_alignment
 def test_read_returns_the_bytes_of_the_file_at_any_alignment(client, image, offset, length):
     assert client.read(offset, length) == image.read_bytes()[offset : offset + length]
 
 
-@pytest.mark.parametrize(
-    "offset, length",
-    [
-        (0, 1),
-        (0, 512),
-        (1, 1),
-        (511, 2),
-        (4095, 2),
-        (SIZE - 1, 1),
-        (SIZE - 513, 513),
-        (12345, 54321),
-        (0, SIZE),
-    ],
-)
+@at_any_alignment
 @pytest.mark.parametrize("flags", [0, FUA])
 def test_write_changes_these_bytes_and_no_other(client, image, offset, length, flags):
     expected = bytearray(image.read_bytes())
