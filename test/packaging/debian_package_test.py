@@ -1,6 +1,7 @@
 """The Debian package: lintian has nothing to say; it installs, works and goes without a trace."""
 
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -43,6 +44,15 @@ def test_the_package_has_everything_in_its_place(deb):
     for document in (PACKAGING / "doc").glob("*.md"):  # debhelper packs what is long
         path = f"./usr/share/doc/loopnbd/{document.name}"
         assert f"{path}\n" in listing or f"{path}.gz\n" in listing, f"no {path} in\n{listing}"
+
+
+def test_the_program_is_hardened(deb, tmp_path):
+    images.command("dpkg-deb", "--extract", deb, tmp_path)
+    options = ["--wide", "--program-headers", "--dynamic"]
+    told = images.command("readelf", *options, tmp_path / "usr/bin/loopnbd")
+    assert "Position-Independent Executable" in told
+    # All that the linker writes is read-only before main() begins.
+    assert "GNU_RELRO" in told and re.search(r"FLAGS.*\bNOW\b", told), told
 
 
 # In a fresh Debian: what to run there, before the package is removed and afterwards.
