@@ -11,7 +11,7 @@
 namespace server {
 namespace {
 
-// What the kernel's driver and servers bear easily.
+// The kernel's driver and servers bear so many easily.
 constexpr std::uint32_t device_connections_max = 16;
 constexpr std::uint32_t timeout_max_s = 24 * 3600;
 
