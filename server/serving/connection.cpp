@@ -213,6 +213,8 @@ void Connection::parse() noexcept {
   blocked_ = receive_blocked_ && life_ < Life::ending;
   auto need = Need::nothing;
   while (need == Need::nothing && life_ < Life::broken) need = parse_step();
+  // A request that had waited to begin when the input ended.
+  if (need == Need::bytes && life_ == Life::ending) interrupt_payload();
   if (need == Need::resources) {
     wait_for_resources();
   } else if (need == Need::replies || need == Need::admission) {
@@ -354,14 +356,17 @@ void Connection::end_input() noexcept {
   if (life_ >= Life::ending) return;
   if (life_ == Life::admitted) early_input_ = {};
   set_life(Life::ending);
-  const auto phase = framer_.phase();
-  if (phase == RequestFramer::Phase::payload ||
-      phase == RequestFramer::Phase::block_status_payload) {
-    // The rest of the payload will not come; what was written of it was never acknowledged.
-    framer_.interrupt();
-    replies_.answer_if_over(submitter_.interrupt());
-  }
+  interrupt_payload();
   schedule();
+}
+
+void Connection::interrupt_payload() noexcept {
+  const auto phase = framer_.phase();
+  if (phase != RequestFramer::Phase::payload && phase != RequestFramer::Phase::block_status_payload)
+    return;
+  // The rest of the payload will not come; what was written of it was never acknowledged.
+  framer_.interrupt();
+  replies_.answer_if_over(submitter_.interrupt());
 }
 
 void Connection::abandon(std::string_view reason) noexcept {

@@ -108,6 +108,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Need begin(Request& request) noexcept;
   Need begin_block_status() noexcept;
   bool admit(const proto::RequestHeader& header) noexcept;
+  void interrupt_payload() noexcept;
   void wait_until_admitted() noexcept;
 
   void end_if_done() noexcept;

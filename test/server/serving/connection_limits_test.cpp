@@ -140,3 +140,22 @@ TEST_CASE("who waits for a dead client's writes goes on waiting when the export 
   CHECK(successor.receive_reply().error == 0);
   CHECK(successor.call(Command::read, 0, newer.size()).data == newer);
 }
+
+TEST_CASE("a WRITE that waits for its limits without its payload ends with its connection") {
+  auto server = TestServer();
+  auto& worker = *server.workers().front();
+  server.target()->limiter().set({}, one_write_a_second);
+  auto client = server.connect();
+  client.go(TestServer::export_name);
+  write_blocks(client, 1);
+  auto bytes = Client::encode_request(test::Style::simple, Command::write, 9, 0, block.size(), 0);
+  bytes.resize(bytes.size() + 100);
+  client.send(bytes);
+  server.connect().go(TestServer::export_name);  // the turn that this one follows has seen it
+  TestServer::on(
+      worker, [&] { worker.end_connections([](const auto&) { return true; }, Departure::drain); });
+  const auto reply = client.receive_reply();
+  CHECK(reply.cookie == 9);
+  CHECK(reply.error == 108);  // ESHUTDOWN
+  CHECK(client.at_end());
+}
