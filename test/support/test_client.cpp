@@ -33,8 +33,12 @@ std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
 
-void add_chunk(Result& result, const Reply& reply, proto::Command command, std::uint64_t offset) {
+void add_chunk(Result& result, const Reply& reply, proto::Command command, std::uint64_t offset,
+               std::uint64_t read_length) {
   auto payload = std::span<const std::byte>(reply.payload);
+  // Not before: most requests of absurd lengths are refused.
+  if (reply.type == proto::ReplyType::offset_data || reply.type == proto::ReplyType::offset_hole)
+    result.data.resize(read_length);
   switch (reply.type) {
     case proto::ReplyType::none:
       return;
@@ -248,7 +252,6 @@ Result Client::result(std::uint64_t cookie, proto::Command command, std::uint64_
                       std::uint64_t length) {
   auto result = Result{};
   const auto read = command == proto::Command::read;
-  if (read) result.data.resize(length);
   for (;;) {
     const auto reply = receive_reply(read ? length : 0);
     if (reply.cookie != cookie) throw std::runtime_error("a reply with another cookie");
@@ -260,7 +263,7 @@ Result Client::result(std::uint64_t cookie, proto::Command command, std::uint64_
     }
     if (style_ == Style::extended && reply.offset != offset)
       throw std::runtime_error("an extended chunk without its request's offset");
-    add_chunk(result, reply, command, offset);
+    add_chunk(result, reply, command, offset, length);
     if ((reply.flags & proto::reply_flag_done) != 0) return result;
   }
 }
