@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <tuple>
 
 #include "proto/constants.h"
 
@@ -73,19 +74,62 @@ inline constexpr std::array error_kinds = {proto::Error::perm,          proto::E
                                            proto::Error::no_space,      proto::Error::overflow,
                                            proto::Error::not_supported, proto::Error::shutdown};
 
+// The counters come as templates: with Count = Counter and Durations = DurationCounter a worker's
+// own, with std::uint64_t and DurationStatus (server/serving/status.h) the sum over the workers,
+// which add_up() makes. `all` has every member, in the order that they are read in: what ends in
+// between must not be counted as ended and not begun.
+
 // The requests of one command on one export.
-struct CommandMetrics {
-  Counter begun;  // their headers have arrived
-  Counter ended;  // of those: answered, or dropped with their connection
-  Counter bytes;  // of the ranges of those answered without an error
+template <typename Count, typename Durations>
+struct CommandCounts {
+  Count ended{};  // of those begun: answered, or dropped with their connection
+  Count begun{};  // their headers have arrived
+  Count bytes{};  // of the ranges of those answered without an error
   // Of those answered, so that each of the three counts them. From the header's arrival to the last
   // operation's submission (waiting for buffers, receiving a payload); from there to its
   // completion; from there until the last byte of the reply has been sent.
-  DurationCounter queue;
-  DurationCounter device;
-  DurationCounter send;
-  std::array<Counter, error_kinds.size()> errors;  // in the order of error_kinds
+  Durations queue{};
+  Durations device{};
+  Durations send{};
+  std::array<Count, error_kinds.size()> errors{};  // in the order of error_kinds
 
+  static constexpr auto all = std::tuple(
+      &CommandCounts::ended, &CommandCounts::bytes, &CommandCounts::queue, &CommandCounts::device,
+      &CommandCounts::send, &CommandCounts::errors, &CommandCounts::begun);
+};
+
+// The work for one export.
+template <typename Count, typename Durations>
+struct ExportCounts {
+  Count connections_ended{};
+  Count connections_begun{};
+  Count tls_connections_ended{};
+  Count tls_connections_begun{};
+  Count sync_failures{};  // requests refused since data may have been lost
+  Count requests_slow{};  // under way for longer than Bounds::slow_request, when last looked
+  Durations submit{};     // flush() of the queue: io_submit, or reads that the page cache serves
+
+  static constexpr auto all =
+      std::tuple(&ExportCounts::connections_ended, &ExportCounts::connections_begun,
+                 &ExportCounts::tls_connections_ended, &ExportCounts::tls_connections_begun,
+                 &ExportCounts::sync_failures, &ExportCounts::requests_slow, &ExportCounts::submit);
+};
+
+// The state of a worker, of all exports together.
+template <typename Count>
+struct WorkerCounts {
+  Count turns{};
+  Count connections_served{};  // accepted, whatever became of them
+  Count handshakes_failed{};
+  Count resource_waits{};  // a connection stopped receiving for want of a slot or a buffer
+  Count memory_in_use{};   // bytes of buffers at the end of the last turn
+
+  static constexpr auto all = std::tuple(
+      &WorkerCounts::turns, &WorkerCounts::connections_served, &WorkerCounts::handshakes_failed,
+      &WorkerCounts::resource_waits, &WorkerCounts::memory_in_use);
+};
+
+struct CommandMetrics : CommandCounts<Counter, DurationCounter> {
   void add_error(proto::Error error) noexcept {
     const auto place = std::ranges::find(error_kinds, error) - error_kinds.begin();
     if (static_cast<std::size_t>(place) < errors.size())
@@ -93,27 +137,14 @@ struct CommandMetrics {
   }
 };
 
-// The work of one worker for one export.
-struct alignas(64) ExportMetrics {
+// Of one worker for one export.
+struct alignas(64) ExportMetrics : ExportCounts<Counter, DurationCounter> {
   std::array<CommandMetrics, command_count> commands;
-  Counter connections_begun;
-  Counter connections_ended;
-  Counter tls_connections_begun;
-  Counter tls_connections_ended;
-  Counter sync_failures;   // requests refused since data may have been lost
-  Counter requests_slow;   // under way for longer than Bounds::slow_request, when last looked
-  DurationCounter submit;  // flush() of the queue: io_submit, or reads that the page cache serves
 
   CommandMetrics& of(proto::Command command) noexcept { return commands[command_index(command)]; }
 };
 
-// The state of one worker, of all exports together.
-struct alignas(64) WorkerMetrics {
-  Counter turns;
-  Counter connections_served;  // accepted, whatever became of them
-  Counter handshakes_failed;
-  Counter resource_waits;  // a connection stopped receiving for want of a slot or a buffer
-  Counter memory_in_use;   // bytes of buffers at the end of the last turn
-};
+// Of one worker.
+struct alignas(64) WorkerMetrics : WorkerCounts<Counter> {};
 
 }  // namespace server

@@ -25,20 +25,25 @@ struct DurationStatus {
   void add(const DurationCounter& counter) noexcept;
 };
 
-struct CommandStatus {
+// Sums of what the workers count, see metrics.h.
+using CommandSums = CommandCounts<std::uint64_t, DurationStatus>;
+using ExportSums = ExportCounts<std::uint64_t, DurationStatus>;
+using WorkerSums = WorkerCounts<std::uint64_t>;
+
+// Adds what one worker has counted. Any thread.
+void add_up(CommandSums& sums, const CommandMetrics& worker) noexcept;
+void add_up(ExportSums& sums, const ExportMetrics& worker) noexcept;
+void add_up(WorkerSums& sums, const WorkerMetrics& worker) noexcept;
+
+struct CommandStatus : CommandSums {
   proto::Command command = proto::Command::read;
   bool known = true;  // false: what the specification has no name for, all together
   std::uint64_t answered = 0;
   std::uint64_t dropped = 0;  // with their connection
   std::uint64_t in_flight = 0;
-  std::uint64_t bytes = 0;
-  DurationStatus queue;
-  DurationStatus device;
-  DurationStatus send;
-  std::array<std::uint64_t, error_kinds.size()> errors{};
 };
 
-struct ExportStatus {
+struct ExportStatus : ExportSums {
   std::string name;
   std::string path;
   std::string description;
@@ -51,12 +56,7 @@ struct ExportStatus {
   RateLimits client_limits;  // of each
   int sync_error = 0;        // -errno of the sync that failed, or 0
   std::uint64_t connections = 0;
-  std::uint64_t connections_total = 0;
-  std::uint64_t tls_connections = 0;
-  std::uint64_t tls_connections_total = 0;
-  std::uint64_t sync_failures = 0;
-  std::uint64_t requests_slow = 0;  // under way for too long
-  DurationStatus submit;
+  std::uint64_t tls_connections = 0;    // of these
   std::vector<CommandStatus> commands;  // one for each; the unknown ones last
 };
 
@@ -76,14 +76,9 @@ struct ConnectionStatus {
   std::chrono::nanoseconds latency_sum{0};  // from header to the end of the reply, of `requests`
 };
 
-struct WorkerStatus {
-  bool responding = false;        // false: what follows below the line is not known
-  std::uint64_t connections = 0;  // in any phase
-  std::uint64_t connections_total = 0;
-  std::uint64_t handshakes_failed = 0;
-  std::uint64_t resource_waits = 0;
-  std::uint64_t turns = 0;
-  std::uint64_t memory_in_use = 0;  // bytes
+struct WorkerStatus : WorkerSums {
+  bool responding = false;          // false: what follows below the line is not known
+  std::uint64_t connections = 0;    // in any phase
   std::uint64_t memory_budget = 0;  // bytes
   // From its thread.
   std::vector<ConnectionStatus> clients;  // those that have chosen an export

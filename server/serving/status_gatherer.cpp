@@ -12,27 +12,19 @@
 namespace server {
 namespace {
 
+// A worker that counts meanwhile may be seen to have ended more than it has begun.
+std::uint64_t still_there(std::uint64_t begun, std::uint64_t ended) noexcept {
+  return begun - std::min(begun, ended);
+}
+
 CommandStatus status_of(std::span<const ExportMetrics> workers, std::size_t index) {
   auto status = CommandStatus{};
   status.command = static_cast<proto::Command>(index);
   status.known = index + 1 < command_count;
-  auto begun = std::uint64_t{0};
-  auto ended = std::uint64_t{0};
-  for (const auto& worker : workers) {
-    const auto& metrics = worker.commands[index];
-    // In this order: what ends in between must not be counted as ended and not begun.
-    ended += metrics.ended.value();
-    status.bytes += metrics.bytes.value();
-    status.queue.add(metrics.queue);
-    status.device.add(metrics.device);
-    status.send.add(metrics.send);
-    for (auto kind = std::size_t{0}; kind < error_kinds.size(); ++kind)
-      status.errors[kind] += metrics.errors[kind].value();
-    begun += metrics.begun.value();
-  }
+  for (const auto& worker : workers) add_up(status, worker.commands[index]);
   status.answered = status.send.count();
-  status.dropped = ended - std::min(ended, status.answered);
-  status.in_flight = begun - std::min(begun, ended);
+  status.dropped = status.ended - std::min(status.ended, status.answered);
+  status.in_flight = still_there(status.begun, status.ended);
   return status;
 }
 
@@ -55,19 +47,9 @@ ExportStatus status_of(const Export& target) {
   status.limits = target.limiter().all();
   status.client_limits = target.limiter().each_client();
   status.sync_error = device.sync_error();
-  for (const auto& worker : target.metrics()) {
-    const auto ended = worker.connections_ended.value();
-    const auto begun = worker.connections_begun.value();
-    status.connections += begun - std::min(begun, ended);
-    status.connections_total += begun;
-    const auto tls_ended = worker.tls_connections_ended.value();
-    const auto tls_begun = worker.tls_connections_begun.value();
-    status.tls_connections += tls_begun - std::min(tls_begun, tls_ended);
-    status.tls_connections_total += tls_begun;
-    status.sync_failures += worker.sync_failures.value();
-    status.requests_slow += worker.requests_slow.value();
-    status.submit.add(worker.submit);
-  }
+  for (const auto& worker : target.metrics()) add_up(status, worker);
+  status.connections = still_there(status.connections_begun, status.connections_ended);
+  status.tls_connections = still_there(status.tls_connections_begun, status.tls_connections_ended);
   for (auto index = std::size_t{0}; index < command_count; ++index)
     if (static_cast<proto::Command>(index) != proto::Command::disconnect)
       status.commands.push_back(status_of(target.metrics(), index));
@@ -75,14 +57,9 @@ ExportStatus status_of(const Export& target) {
 }
 
 WorkerStatus status_of(const Worker& worker) {
-  const auto& metrics = worker.metrics();
   auto status = WorkerStatus{};
   status.connections = worker.connection_count();
-  status.connections_total = metrics.connections_served.value();
-  status.handshakes_failed = metrics.handshakes_failed.value();
-  status.resource_waits = metrics.resource_waits.value();
-  status.turns = metrics.turns.value();
-  status.memory_in_use = metrics.memory_in_use.value();
+  add_up(status, worker.metrics());
   status.memory_budget = worker.bounds().memory_per_worker;
   return status;
 }

@@ -155,7 +155,7 @@ TEST_CASE("requests that die with their connection are dropped, and no longer in
   CHECK(command_of(status, Command::read).dropped == 1);
   CHECK(command_of(status, Command::read).in_flight == 0);
   CHECK(status.exports.at(0).connections == 0);
-  CHECK(status.exports.at(0).connections_total == 1);
+  CHECK(status.exports.at(0).connections_begun == 1);
   CHECK(status.workers.at(0).memory_in_use == 0);
 }
 

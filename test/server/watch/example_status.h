@@ -24,8 +24,8 @@ inline server::ExportStatus example_export() {
   target.limits.read_iops = 100;
   target.sync_error = -5;
   target.connections = 1;
-  target.connections_total = 4;
-  target.tls_connections_total = 2;
+  target.connections_begun = 4;
+  target.tls_connections_begun = 2;
   auto& read = target.commands.emplace_back();
   read.answered = 2;
   read.bytes = 1024;
