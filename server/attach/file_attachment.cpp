@@ -154,11 +154,11 @@ engine::FileDescriptor FileAttachment::new_link() {
   auto kernels = engine::FileDescriptor(ends[1]);
   for (const auto end : ends)
     ::setsockopt(end, SOL_SOCKET, SO_SNDBUFFORCE, &socket_buffer_size, sizeof socket_buffer_size);
-  auto handshake = Handshake{};
-  handshake.negotiated.export_description = export_->describe();
-  handshake.target = export_;
+  auto negotiated = proto::Negotiated{};
+  negotiated.export_description = export_->describe();
   workers_[next_worker_++ % workers_.size()]->serve(
-      std::move(ours), ClientIdentity{.name = "the kernel"}, std::move(handshake));
+      std::move(ours),
+      begin_transmission(ClientIdentity{.name = "the kernel"}, std::move(negotiated)));
   return kernels;
 }
 

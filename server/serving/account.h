@@ -21,8 +21,9 @@ class Account {
  public:
   // `queue` and `target` outlive this object. `slow`: how long a request takes that is worth a line
   // in the log.
-  Account(ExportQueue& queue, Export& target, std::string peer, std::chrono::nanoseconds slow)
-      : queue_(queue), target_(target), peer_(std::move(peer)), slow_(slow) {}
+  Account(ExportQueue& queue, Export& target, std::string peer, std::chrono::nanoseconds slow,
+          const RequestTotals& totals = {})
+      : queue_(queue), target_(target), peer_(std::move(peer)), slow_(slow), totals_(totals) {}
 
   // The last byte of its reply has been sent.
   void answered(const Request& request, Clock::time_point now) noexcept;

@@ -23,6 +23,11 @@ class Admission {
   Clock::time_point charge(const proto::RequestHeader& header, Clock::time_point now) noexcept;
   // The next request has been charged and has not begun.
   bool charged() const noexcept { return charged_; }
+  // It was charged elsewhere.
+  void resume(Clock::time_point admitted_at) noexcept {
+    charged_ = true;
+    admitted_at_ = admitted_at;
+  }
   Clock::time_point admitted_at() const noexcept { return admitted_at_; }
   // It has begun; or it shall be charged again, since the limits have changed.
   void forget() noexcept { charged_ = false; }

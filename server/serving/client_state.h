@@ -26,7 +26,7 @@ struct RequestTotals {
 struct ClientState {
   ClientIdentity client;
   proto::Negotiated negotiated;  // with the export as it was told to the client
-  std::uint64_t arrival = 0;     // its place in the order of all connections
+  std::uint64_t arrival = 0;     // its place in the order of all connections; unique
   Clock::time_point since;       // when it began
 
   // Input: bytes that were received and not consumed, in front of what the socket still has; and
@@ -41,5 +41,9 @@ struct ClientState {
 
   RequestTotals totals;
 };
+
+// Of a client that enters the transmission phase now. `unread`: what it has sent behind its GO.
+ClientState begin_transmission(ClientIdentity client, proto::Negotiated negotiated,
+                               std::vector<std::byte> unread = {});
 
 }  // namespace server

@@ -1,7 +1,6 @@
 #include "server/serving/connection.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -27,11 +26,6 @@ bool is_read_only(const proto::RequestRules& rules) noexcept {
   return (rules.transmission_flags & proto::transmission_flag::read_only) != 0;
 }
 
-std::uint64_t next_arrival() noexcept {
-  static std::atomic<std::uint64_t> count{0};
-  return count.fetch_add(1, std::memory_order_relaxed);
-}
-
 }  // namespace
 
 void Piece::complete(std::int64_t result) noexcept { request->connection->complete(*this, result); }
@@ -39,23 +33,29 @@ void Piece::complete(std::int64_t result) noexcept { request->connection->comple
 Connection::Connection(ConnectionHost& host, std::unique_ptr<Transport> transport,
                        Handshake handshake)
     : host_(host),
-      arrival_(next_arrival()),
+      arrival_(handshake.state.arrival),
       transport_(std::move(transport)),
       target_(std::move(handshake.target)),
       queue_(host.queue_of(*target_)),
       lease_(std::move(handshake.lease)),
-      negotiated_(std::move(handshake.negotiated)),
+      negotiated_(std::move(handshake.state.negotiated)),
       rules_(rules_of(negotiated_)),
-      since_(Clock::now()),
+      since_(handshake.state.since),
       encrypted_(!transport_->protection().empty()),
-      account_(queue_, *target_, transport_->peer(), host.bounds().slow_request),
+      account_(queue_, *target_, transport_->peer(), host.bounds().slow_request,
+               handshake.state.totals),
       admission_(target_->limiter(), target_->limiter().for_client(transport_->client().host)),
       slots_(*this, host, queue_.metrics()),
       replies_(rules_.header_style, slots_),
       submitter_(host, queue_, slots_, replies_, rules_.header_style),
       framer_(rules_.header_style),
-      received_at_(since_),
-      early_input_(std::move(handshake.early_input)) {}
+      received_at_(Clock::now()),
+      early_input_(std::move(handshake.state.unread)) {
+  // Bytes that a reply lacks would have to leave before all others.
+  LOOPNBD_ASSERT(handshake.state.unsent.empty());
+  if (handshake.state.admitted_at) admission_.resume(*handshake.state.admitted_at);
+  framer_.resume(handshake.state.discard_left);
+}
 
 void Connection::set_life(Life next) noexcept {
   LOOPNBD_ASSERT(next > life_);

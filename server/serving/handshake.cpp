@@ -4,8 +4,10 @@
 #include <array>
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <span>
 #include <utility>
 
+#include "proto/negotiation.h"
 #include "server/base/log.h"
 #include "server/net/tls_transport.h"
 #include "server/serving/client_directory.h"
@@ -104,6 +106,19 @@ bool within_limits(const proto::Negotiation& negotiation, const Transport& trans
 
 }  // namespace
 
+std::optional<Handshake> resume_handshake(ClientState state, const ExportTable& exports) {
+  const auto& description = state.negotiated.export_description;
+  auto handshake = Handshake{};
+  handshake.target = exports.find(description.name);
+  if (handshake.target == nullptr) return std::nullopt;
+  if ((description.transmission_flags & proto::transmission_flag::read_only) == 0) {
+    handshake.lease = handshake.target->take_writer(state.client.host);
+    if (!handshake.lease) return std::nullopt;
+  }
+  handshake.state = std::move(state);
+  return handshake;
+}
+
 Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
                                                 const std::shared_ptr<const ExportTable>& exports,
                                                 const Bounds& bounds,
@@ -138,10 +153,11 @@ Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& tran
     if (!going_on) break;
     if (progress.next == Next::transmit) {
       auto handshake = Handshake{};
-      handshake.negotiated = negotiation.result();
+      auto unread = std::vector<std::byte>(rest.begin(), rest.end());
+      handshake.state =
+          begin_transmission(transport->client(), negotiation.result(), std::move(unread));
       handshake.target = directory.chosen();
       handshake.lease = directory.take_lease();
-      handshake.early_input.assign(rest.begin(), rest.end());
       co_return std::move(handshake);
     }
     if (progress.next == Next::close) {

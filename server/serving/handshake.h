@@ -3,24 +3,28 @@
 
 #include <memory>
 #include <optional>
-#include <vector>
 
-#include "proto/negotiation.h"
 #include "server/base/asio.h"
 #include "server/config/bounds.h"
 #include "server/export/export.h"
 #include "server/net/tls_credentials.h"
 #include "server/net/transport.h"
 #include "server/policy/writer_leases.h"
+#include "server/serving/client_state.h"
 
 namespace server {
 
+// A client in front of its transmission phase: its state as a value, and what this process holds
+// for it.
 struct Handshake {
-  proto::Negotiated negotiated;
+  ClientState state;
   std::shared_ptr<Export> target;
-  WriterLease lease;                   // where the client may write
-  std::vector<std::byte> early_input;  // what the client sent behind its GO
+  WriterLease lease;  // where the client may write
 };
+
+// Holds for a client that has negotiated what a handshake would have held. Nothing: the export is
+// not in `exports`, or the client would write and is not among its writers any more.
+std::optional<Handshake> resume_handshake(ClientState state, const ExportTable& exports);
 
 // Runs until the client has chosen an export, or nothing when the connection is to be closed. The
 // client chooses from what `exports` is at each moment. The caller enforces the deadline by

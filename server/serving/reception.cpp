@@ -24,10 +24,16 @@ void Reception::accept(std::unique_ptr<Transport> transport) {
   asio::co_spawn(host_.io_context(), negotiate(std::move(client)), asio::detached);
 }
 
-void Reception::accept(std::unique_ptr<Transport> transport, Handshake handshake) {
+void Reception::accept(std::unique_ptr<Transport> transport, ClientState state) {
   if (draining_) return events_.gone();
   metrics_.connections_served.add(1);
-  events_.negotiated(std::move(transport), std::move(handshake));
+  auto handshake = resume_handshake(std::move(state), *exports_.table());
+  if (handshake && accepts(*handshake))
+    return events_.negotiated(std::move(transport), std::move(*handshake));
+  log::connection<log::Level::warn>({.client = transport->peer()},
+                                    "{}: closed: what it has negotiated is not offered to it",
+                                    transport->peer());
+  events_.gone();
 }
 
 void Reception::linger(std::unique_ptr<Transport> transport) {
@@ -72,7 +78,7 @@ void Reception::close_oldest_beyond_bound() {
 
 bool Reception::accepts(const Handshake& handshake) const {
   return !draining_ &&
-         exports_.accepts(*handshake.target, handshake.negotiated.export_description.size);
+         exports_.accepts(*handshake.target, handshake.state.negotiated.export_description.size);
 }
 
 Awaitable<void> Reception::negotiate(std::shared_ptr<Client> client) {

@@ -35,8 +35,8 @@ class Reception {
 
   // Negotiates with a new client.
   void accept(std::unique_ptr<Transport> transport);
-  // Accepts a client that needs no negotiation.
-  void accept(std::unique_ptr<Transport> transport, Handshake handshake);
+  // Accepts a client that has negotiated.
+  void accept(std::unique_ptr<Transport> transport, ClientState state);
   // Closes the transport of a connection that has ended, when its client has read all or has had
   // its time.
   void linger(std::unique_ptr<Transport> transport);

@@ -97,6 +97,12 @@ class RequestFramer {
     return phase_ == Phase::discarded_payload ? left_ : 0;
   }
 
+  // Before anything was received: the stream goes on so many bytes in front of the end of the
+  // payload of a refused request.
+  void resume(std::uint64_t discard_left) noexcept {
+    if (discard_left > 0) enter(Phase::discarded_payload, discard_left);
+  }
+
   // The stream has ended inside a payload: drops all that was received and not consumed.
   void interrupt() noexcept;
 

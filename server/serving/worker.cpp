@@ -147,13 +147,13 @@ void Worker::serve(engine::FileDescriptor input, engine::FileDescriptor output,
   });
 }
 
-void Worker::serve(engine::FileDescriptor socket, ClientIdentity client, Handshake handshake) {
+void Worker::serve(engine::FileDescriptor socket, ClientState state) {
   connection_count_.fetch_add(1, std::memory_order_relaxed);
-  asio::post(io_context(), [this, socket = std::move(socket), client = std::move(client),
-                            handshake = std::move(handshake)]() mutable {
+  asio::post(io_context(), [this, socket = std::move(socket), state = std::move(state)]() mutable {
+    auto client = state.client;
     reception_.accept(
         std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)),
-        std::move(handshake));
+        std::move(state));
   });
 }
 

@@ -76,9 +76,10 @@ class Worker final : public ConnectionHost {
   void serve(engine::FileDescriptor socket, ClientIdentity client);
   // Any thread. Serves one client on two descriptors.
   void serve(engine::FileDescriptor input, engine::FileDescriptor output, ClientIdentity client);
-  // Any thread. Serves a connected socket from the transmission phase on, since the handshake is
-  // settled without one: the kernel at the other end was told.
-  void serve(engine::FileDescriptor socket, ClientIdentity client, Handshake handshake);
+  // Any thread. Serves a connected socket from the transmission phase on: the client has negotiated
+  // elsewhere, or was told. Nothing is unsent in `state`, and no more is unread than the least
+  // buffer holds.
+  void serve(engine::FileDescriptor socket, ClientState state);
   // Any thread. Ends handshakes, finishes what is in flight, then closes; after the deadline,
   // closes at once.
   void drain();

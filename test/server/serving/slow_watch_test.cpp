@@ -75,10 +75,12 @@ TEST_CASE("a request is slow from the threshold until it ends, and its connectio
   int ends[2];
   REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
   auto handshake = server::Handshake{};
+  auto negotiated = proto::Negotiated{};
+  negotiated.export_description = watched.target->describe();
   handshake.target = watched.target;
-  handshake.negotiated.export_description = watched.target->describe();
-  handshake.early_input =
-      test::Client::encode_request(test::Style::simple, Command::flush, 1, 0, 0, 0);
+  handshake.state = server::begin_transmission(
+      {.name = "a test"}, std::move(negotiated),
+      test::Client::encode_request(test::Style::simple, Command::flush, 1, 0, 0, 0));
   const auto connection = std::make_shared<server::Connection>(
       watched.host,
       std::make_unique<server::SocketTransport>(watched.host.io_context(),

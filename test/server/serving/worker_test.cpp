@@ -110,11 +110,11 @@ TEST_CASE("a connection whose handshake is settled is served from its first byte
   auto server = TestServer();
   int ends[2];
   REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-  auto handshake = server::Handshake{};
-  handshake.target = server.target();
-  handshake.negotiated.export_description = server.target()->describe();
-  server.workers().front()->serve(engine::FileDescriptor(ends[0]),
-                                  server::ClientIdentity{.name = "a test"}, std::move(handshake));
+  auto negotiated = proto::Negotiated{};
+  negotiated.export_description = server.target()->describe();
+  server.workers().front()->serve(
+      engine::FileDescriptor(ends[0]),
+      server::begin_transmission({.name = "a test"}, std::move(negotiated)));
   CHECK(server.workers().front()->connection_count() == 1);
   auto client = test::Client(engine::FileDescriptor(ends[1]));
   const auto data = pattern(4096, 1);
