@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include "server/export/status_contexts.h"
 
 namespace server {
 
@@ -80,8 +81,7 @@ proto::ExportDescription Export::describe(bool writable) const {
   description.block_size_preferred = std::max(geometry.preferred_size, 4096U);
   description.payload_length_max = payload_length_max_;
   description.tls_required = config_.tls_required;
-  description.contexts = {
-      {proto::allocation_context_id, std::string(proto::allocation_context_name)}};
+  for (const auto& offered : status_contexts()) description.contexts.push_back(offered.context);
   return description;
 }
 

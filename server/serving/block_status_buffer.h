@@ -1,5 +1,5 @@
-// One buffer divided for BLOCK_STATUS: what the device reports, the same as the protocol's extents,
-// and these encoded.
+// One buffer divided for BLOCK_STATUS: what the device reports, the same as the protocol's extents
+// of one metadata context, and the chunks of all contexts, encoded.
 #pragma once
 
 #include <cstddef>
@@ -11,12 +11,13 @@
 namespace server {
 
 struct BlockStatusBuffer {
-  explicit BlockStatusBuffer(std::span<std::byte> memory) noexcept
-      : count(memory.size() /
-              (sizeof(engine::Extent) + sizeof(proto::StatusExtent) + encoded_size_max)),
+  // `contexts`: how many are reported, at least one.
+  BlockStatusBuffer(std::span<std::byte> memory, std::size_t contexts) noexcept
+      : count((memory.size() - contexts * proto::reply_header_size_max) /
+              (sizeof(engine::Extent) + sizeof(proto::StatusExtent) + contexts * encoded_size_max)),
         extents(reinterpret_cast<engine::Extent*>(memory.data()), count),
         status(reinterpret_cast<proto::StatusExtent*>(extents.data() + count), count),
-        encoded(reinterpret_cast<std::byte*>(status.data() + count), count * encoded_size_max) {}
+        encoded(memory.subspan(count * (sizeof(engine::Extent) + sizeof(proto::StatusExtent)))) {}
 
   static constexpr std::size_t encoded_size_max =
       16;  // bytes of one extent, under extended headers

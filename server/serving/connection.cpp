@@ -277,6 +277,8 @@ Need Connection::begin(Request& request) noexcept {
     replies_.answer(request);
     return Need::nothing;
   }
+  if (request.header.command == proto::Command::block_status)
+    request.contexts = negotiated_.contexts;  // a payload may name some of them
   return submitter_.begin(request, has_payload);
 }
 
@@ -295,6 +297,7 @@ Need Connection::begin_block_status() noexcept {
     return Need::nothing;
   }
   header.length = payload->effect_length;
+  submitter_.current()->contexts = payload->contexts;
   return submitter_.go_on();
 }
 

@@ -173,25 +173,33 @@ bool ReplyWriter::move_first_in_order() noexcept {
   return true;
 }
 
+// One chunk for each context, all of them in the buffer of the extents. Spec:
+// "NBD_CMD_BLOCK_STATUS".
 void ReplyWriter::complete_block_status(Request& request, std::int64_t result) noexcept {
   if (result < 0) return answer(request);
   auto& piece = *request.own;
-  const auto buffer = BlockStatusBuffer({piece.data.memory(), piece.data.size()});
+  const auto buffer =
+      BlockStatusBuffer({piece.data.memory(), piece.data.size()}, request.contexts.size());
   const auto found = buffer.extents.first(static_cast<std::size_t>(result));
-  std::ranges::transform(found, buffer.status.begin(), [](const engine::Extent& extent) {
-    return proto::StatusExtent{.length = extent.length,
-                               .flags = (extent.hole ? proto::allocation_flag::hole : 0) |
-                                        (extent.zero ? proto::allocation_flag::zero : 0)};
-  });
-  const auto style = style_;
-  const auto count = proto::fit_extents(buffer.status.first(found.size()), style,
-                                        request.header.length, piece.one_extent);
-  if (count == 0) return refuse(request, proto::Error::io, text_of(proto::Error::io));
-  const auto encoded = buffer.encoded.first(count * proto::encoded_extent_size(style));
-  proto::encode_extents(encoded, style, buffer.status.first(count));
-  piece.head_size = static_cast<std::uint8_t>(proto::encode_block_status_chunk(
-      piece.head, reply_to(request), proto::allocation_context_id, count, true));
-  piece.body = encoded;
+  auto rest = buffer.encoded;
+  auto left = request.contexts.size();
+  for (const auto& offered : contexts_) {
+    const auto id = offered.context.id;
+    if (!request.contexts.contains(id)) continue;
+    std::ranges::transform(found, buffer.status.begin(), [&](const engine::Extent& extent) {
+      return proto::StatusExtent{.length = extent.length, .flags = offered.flags_of(extent)};
+    });
+    const auto count = proto::fit_extents(buffer.status.first(found.size()), style_,
+                                          request.header.length, piece.one_extent);
+    if (count == 0) return refuse(request, proto::Error::io, text_of(proto::Error::io));
+    rest = rest.subspan(
+        proto::encode_block_status_chunk(rest, reply_to(request), id, count, --left == 0));
+    const auto size = count * proto::encoded_extent_size(style_);
+    proto::encode_extents(rest.first(size), style_, buffer.status.first(count));
+    rest = rest.subspan(size);
+  }
+  LOOPNBD_ASSERT(left == 0);  // a client selects what is offered
+  piece.body = buffer.encoded.first(buffer.encoded.size() - rest.size());
   enqueue(piece);
 }
 

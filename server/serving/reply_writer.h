@@ -12,6 +12,7 @@
 
 #include "proto/reply.h"
 #include "proto/request.h"
+#include "server/export/status_contexts.h"
 #include "server/serving/reply_queue.h"
 #include "server/serving/request.h"
 #include "server/serving/request_slots.h"
@@ -20,8 +21,10 @@ namespace server {
 
 class ReplyWriter {
  public:
-  ReplyWriter(proto::HeaderStyle style, RequestSlots& slots) noexcept
-      : style_(style), slots_(slots) {}
+  // `contexts`: all that a BLOCK_STATUS may report.
+  ReplyWriter(proto::HeaderStyle style, RequestSlots& slots,
+              std::span<const StatusContext> contexts = status_contexts()) noexcept
+      : style_(style), slots_(slots), contexts_(contexts) {}
 
   // The one reply, or the last chunk, of a request without further content.
   void answer(Request& request) noexcept;
@@ -73,6 +76,7 @@ class ReplyWriter {
 
   const proto::HeaderStyle style_;
   RequestSlots& slots_;
+  const std::span<const StatusContext> contexts_;
   ReplyQueue ready_;
   ReplyQueue held_back_;               // behind a simple reply of which only a part is ready
   Request* first_in_order_ = nullptr;  // READs whose pieces must leave in order, oldest first

@@ -77,6 +77,7 @@ struct Request : RequestProgress {
   Connection* connection = nullptr;
   Piece* own = nullptr;         // the piece in its slot
   proto::RequestHeader header;  // as the client sent it
+  proto::ContextIds contexts;   // that a BLOCK_STATUS reports
 
   // When its header arrived, and when its last piece so far was submitted and completed.
   Clock::time_point received;

@@ -141,7 +141,8 @@ Need RequestSubmitter::submit_block_status() noexcept {
       slots_.take_buffer(piece.one_extent ? block_status_buffer_size_one : block_status_buffer_size,
                          block_status_buffer_size_one);
   if (!buffer) return slots_.need();
-  piece.extents = BlockStatusBuffer({buffer.memory(), buffer.size()}).extents;
+  piece.extents =
+      BlockStatusBuffer({buffer.memory(), buffer.size()}, current_->contexts.size()).extents;
   if (piece.one_extent) piece.extents = piece.extents.first(1);
   slots_.attach(piece, std::move(buffer));
   remaining_ = 0;

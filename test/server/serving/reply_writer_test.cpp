@@ -1,10 +1,14 @@
 #include "server/serving/reply_writer.h"
 
 #include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
 #include <cerrno>
+#include <span>
+#include <utility>
 #include <vector>
 
+#include "server/serving/block_status_buffer.h"
 #include "test/server/serving/test_host.h"
 #include "test/support/test_client.h"
 
@@ -21,7 +25,9 @@ constexpr auto piece_size = std::size_t{4096};
 
 // Requests as a connection has them, with pieces that complete when the test says so.
 struct Replies {
-  explicit Replies(HeaderStyle style) : writer(style, slots) {}
+  explicit Replies(HeaderStyle style,
+                   std::span<const server::StatusContext> contexts = server::status_contexts())
+      : writer(style, slots, contexts) {}
   ~Replies() {
     writer.drop_ready();
     writer.drop_listed();
@@ -170,4 +176,52 @@ TEST_CASE("the text of an error goes along in chunks") {
   const auto text = std::string("no space left where the image is stored");
   CHECK(std::string(reinterpret_cast<const char*>(sent.data()), sent.size()).find(text) !=
         std::string::npos);
+}
+
+TEST_CASE("a BLOCK_STATUS has one chunk for each context that it asks for") {
+  const auto style = GENERATE(HeaderStyle::structured, HeaderStyle::extended);
+  // The second context exists in this test only: it does not tell holes from data.
+  const auto contexts = std::vector<server::StatusContext>{
+      server::status_contexts().front(),
+      {{.id = 7, .name = "test:zero"},
+       [](const engine::Extent& extent) { return std::uint32_t{extent.zero}; }},
+      {{.id = 9, .name = "test:none"}, [](const engine::Extent&) { return std::uint32_t{0}; }}};
+  auto replies = Replies(style, contexts);
+  auto& request = replies.request(Command::block_status, 5, 1);
+  request.contexts.add(7);
+  request.contexts.add(proto::allocation_context_id);
+  auto memory = replies.slots.take_buffer(piece_size, piece_size);
+  REQUIRE(memory);
+  const auto buffer = server::BlockStatusBuffer({memory.memory(), memory.size()}, 2);
+  buffer.extents[0] = {.length = 1024, .hole = true, .zero = true};
+  buffer.extents[1] = {.length = 1024, .hole = false, .zero = true};
+  buffer.extents[2] = {.length = 2048};
+  replies.slots.attach(*request.own, std::move(memory));
+  request.piece_completed({});
+  CHECK(replies.writer.complete(*request.own, 3));
+  const auto sent = replies.send();
+  auto expected = Bytes(2 * proto::reply_header_size_max + 5 * proto::encoded_extent_size(style));
+  auto rest = std::span(expected);
+  const auto add = [&](std::uint32_t id, std::vector<proto::StatusExtent> extents, bool done) {
+    rest = rest.subspan(proto::encode_block_status_chunk(
+        rest, {.style = style, .cookie = 5, .request_offset = 0}, id, extents.size(), done));
+    const auto size = extents.size() * proto::encoded_extent_size(style);
+    proto::encode_extents(rest.first(size), style, extents);
+    rest = rest.subspan(size);
+  };
+  add(proto::allocation_context_id, {{1024, 3}, {1024, 2}, {2048, 0}}, false);
+  add(7, {{2048, 1}, {2048, 0}}, true);
+  expected.resize(expected.size() - rest.size());
+  CHECK(sent == expected);
+  CHECK(replies.answered == std::vector<std::uint64_t>{5});
+}
+
+TEST_CASE("the chunks of all contexts fit the least buffer") {
+  const auto contexts = GENERATE(std::size_t{1}, proto::meta_contexts_max);
+  auto memory = std::array<std::byte, engine::buffer_size_min>();
+  const auto buffer = server::BlockStatusBuffer(memory, contexts);
+  CHECK(buffer.count >= 32);
+  const auto chunk =
+      proto::reply_header_size_max + buffer.count * server::BlockStatusBuffer::encoded_size_max;
+  CHECK(buffer.encoded.size() >= contexts * chunk);
 }
