@@ -36,20 +36,35 @@ void add_serve(CLI::App& app, ServeFlags& flags) {
   flags.each_file.add_to(app);
 }
 
+// The thing that is missing behind the words of the command line: a command, or one of some
+// options.
+std::string describe_missing(const CLI::App& app) {
+  auto commands = std::vector<std::string>{};
+  auto options = std::vector<std::string>{};
+  for (const auto* const part : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (!part->get_name().empty()) {
+      commands.push_back(part->get_name());
+      continue;
+    }
+    // A group, one of whose options is needed.
+    for (const auto* const option : part->get_options())
+      if (option != part->get_help_ptr()) options.push_back(option->get_name());
+  }
+  if (commands.empty())
+    return fmt::format("{}: give one of {}", app.get_name(), fmt::join(options, ", "));
+  const auto words = app.remaining(true);
+  return fmt::format("{}; there are {}",
+                     words.empty() ? "a command is missing"
+                                   : fmt::format("\"{}\" is not a command", words.front()),
+                     fmt::join(commands, ", "));
+}
+
 // Of the command line, what is wrong and where help is.
 std::string describe_failure(const CLI::App* app, const CLI::Error& error) {
   while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
-  auto what = std::string(error.what());
-  const auto commands = app->get_subcommands([](const CLI::App*) { return true; });
-  if (error.get_name() == "RequiredError" && !commands.empty()) {
-    auto names = std::vector<std::string>{};
-    for (const auto* const command : commands) names.push_back(command->get_name());
-    const auto words = app->remaining(true);
-    what = fmt::format("{}; there are {}",
-                       words.empty() ? "a command is missing"
-                                     : fmt::format("\"{}\" is not a command", words.front()),
-                       fmt::join(names, ", "));
-  }
+  const auto has_parts = !app->get_subcommands([](const CLI::App*) { return true; }).empty();
+  const auto what = error.get_name() == "RequiredError" && has_parts ? describe_missing(*app)
+                                                                     : std::string(error.what());
   return fmt::format("loopnbd: {}\nRun with --help for more information.\n", what);
 }
 

@@ -28,12 +28,16 @@ std::optional<Number> parse_number(std::string_view text) {
   return number;
 }
 
+std::uint64_t parse_as(const KeyType& type, std::string_view text) {
+  return type.form == Form::rate ? parse_size(text, "rate", "a number a second") : parse_size(text);
+}
+
 std::uint64_t to_size(const KeyType& type, const KeyValue& value) {
   if (const auto* const number = std::get_if<std::int64_t>(&value); number && *number >= 0)
     return static_cast<std::uint64_t>(*number);
   const auto* const text = std::get_if<std::string>(&value);
   if (text == nullptr) refuse(type);
-  return parse_size(*text);
+  return parse_as(type, *text);
 }
 
 }  // namespace
@@ -106,9 +110,9 @@ std::optional<KeyValue> flag_value(const KeyType& type, const std::vector<std::s
       if (const auto number = parse_number<double>(text)) return *number;
       break;
     case Form::size:
-      return static_cast<std::int64_t>(parse_size(text));
+      return static_cast<std::int64_t>(parse_as(type, text));
     case Form::rate: {
-      const auto rate = static_cast<std::int64_t>(parse_size(text));
+      const auto rate = static_cast<std::int64_t>(parse_as(type, text));
       if (rate == 0) return std::nullopt;
       return rate;
     }

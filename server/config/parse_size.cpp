@@ -9,7 +9,7 @@
 
 namespace server {
 
-std::uint64_t parse_size(std::string_view text) {
+std::uint64_t parse_size(std::string_view text, std::string_view noun, std::string_view unit) {
   constexpr std::string_view suffixes = "KMGTP";
   std::uint64_t value = 0;
   const auto* const end = text.data() + text.size();
@@ -23,11 +23,11 @@ std::uint64_t parse_size(std::string_view text) {
   }
   if (!valid)
     throw UserError(
-        fmt::format("\"{}\" is not a size: write bytes, or a whole number with K, M, G, T or P "
+        fmt::format("\"{}\" is not a {}: write {}, or a whole number with K, M, G, T or P "
                     "(powers of 1024)",
-                    text));
+                    text, noun, unit));
   if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) >> shift)
-    throw UserError(fmt::format("\"{}\" is too large: sizes stay below 8 EiB", text));
+    throw UserError(fmt::format("\"{}\" is too large: a {} stays below 2^63", text, noun));
   return value << shift;
 }
 

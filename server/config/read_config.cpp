@@ -87,31 +87,51 @@ void read_key(const Key<Owner>& key, Owner& owner, const Place& place, const tom
   assign(key, owner, value_of(node), place, node);
 }
 
+// A name and its value, read in the order of the file, so that the first mistake is named first.
+struct Entry {
+  std::string_view name;
+  const toml::node* node;
+};
+
+std::vector<Entry> entries_of(const toml::table& table) {
+  auto entries = std::vector<Entry>{};
+  for (const auto& [key, node] : table) entries.push_back({key.str(), &node});
+  std::ranges::stable_sort(entries, {}, [](const Entry& entry) {
+    const auto begin = entry.node->source().begin;
+    return std::pair(begin.line, begin.column);
+  });
+  return entries;
+}
+
+[[noreturn]] void fail_unknown(const Place& place, const Entry& entry,
+                               const std::vector<std::string>& known) {
+  place.fail(*entry.node, entry.name,
+             fmt::format("unknown key; the known ones here are {}", fmt::join(known, ", ")));
+}
+
 // The keys of one table, and the tables in it. `others` are the names that the caller reads.
 template <typename Owner>
 void read_table(std::span<const Key<Owner>> keys, std::string_view name, const toml::table& table,
                 const Place& place, Owner& owner, const std::vector<std::string>& others = {}) {
   auto known = known_names(keys, name);
-  for (const auto& key : keys)
-    if (const auto* const node = table.get(key.name); key.table == name && node != nullptr)
-      read_key(key, owner, place, *node);
-  for (const auto& [key, node] : table) {
-    if (std::ranges::count(others, key.str()) > 0) continue;
-    if (std::ranges::count(known, key.str()) == 0) {
-      known.insert(known.end(), others.begin(), others.end());
-      place.fail(node, key.str(),
-                 fmt::format("unknown key; the known ones here are {}", fmt::join(known, ", ")));
+  known.insert(known.end(), others.begin(), others.end());
+  for (const auto& entry : entries_of(table)) {
+    if (std::ranges::count(known, entry.name) == 0) fail_unknown(place, entry, known);
+    if (std::ranges::count(others, entry.name) > 0) continue;
+    const auto key = std::ranges::find_if(
+        keys, [&](const auto& row) { return row.table == name && row.name == entry.name; });
+    if (key != keys.end()) {
+      read_key(*key, owner, place, *entry.node);
+      continue;
     }
-    const auto inner = known_names(keys, key.str());
-    if (!name.empty() || inner.empty()) continue;
-    if (!node.is_table())
+    if (!entry.node->is_table())
       place.fail(
-          node, key.str(),
+          *entry.node, entry.name,
           fmt::format("expected a table: write [{}{}] and its keys below it, or {} = {{ {} = "
                       "… }}",
-                      std::is_same_v<Owner, Config> ? "" : "export.", key.str(), key.str(),
-                      inner.front()));
-    read_table(keys, key.str(), *node.as_table(), place.within(key.str()), owner);
+                      std::is_same_v<Owner, Config> ? "" : "export.", entry.name, entry.name,
+                      known_names(keys, entry.name).front()));
+    read_table(keys, entry.name, *entry.node->as_table(), place.within(entry.name), owner);
   }
 }
 

@@ -97,7 +97,7 @@ void check_exports(std::span<const ExportConfig> list, const TlsConfig& tls) {
     check_export(entry, tls);
     if (!names.insert(entry.name).second)
       throw UserError(entry.at_place(
-          "name",
+          entry.places.by_key.contains("name") ? "name" : "path",
           fmt::format("two exports are called \"{}\" (the second is {}): give one of them another "
                       "name (NAME=FILE, or name = …)",
                       entry.name, entry.path)));

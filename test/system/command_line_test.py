@@ -56,6 +56,7 @@ def test_version_is_the_name_and_three_numbers():
         (("ctl",), "a command is missing; there are status, connections,"),
         (("ctl", "frobnicate"), '"frobnicate" is not a command; there are status,'),
         (("ctl", "resize"), "EXPORT"),
+        (("ctl", "disconnect"), "disconnect: give one of CONNECTION, --export"),
         (("serve", "--frobnicate"), "--frobnicate"),
         (("serve", "--workers", "none", "disk.img"), "none"),
         (("serve", "--workers", "0", "disk.img"), "--workers"),

@@ -112,6 +112,40 @@ TEST_CASE("a value that the command line cannot check is refused with its flag")
   CHECK_THROWS_WITH(rule.flags.apply(entry), Catch::StartsWith("--allow: \"somebody\""));
 }
 
+namespace {
+
+// Gives each flag a value that no key takes, one after the other.
+template <typename Owner>
+void check_refusals(std::span<const server::Key<Owner>> keys) {
+  for (const auto& key : keys) {
+    using Form = server::KeyType::Form;
+    if (key.flag.empty() || key.type.form == Form::truth) continue;
+    // Any text is one, but for those that are looked at.
+    if (key.type.form == Form::text && key.type.check == nullptr) continue;
+    CAPTURE(key.flag);
+    const auto apply = [&] {
+      auto owner = Owner{};
+      Parsed<Owner>(keys, {key.flag, key.type.noun == "file" ? "" : "\xff:"}).flags.apply(owner);
+    };
+    CHECK_THROWS_WITH(apply(), Catch::StartsWith(key.flag + ": "));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a value that is refused is refused with its flag") {
+  check_refusals(server::server_keys());
+  check_refusals(server::export_keys());
+}
+
+TEST_CASE("a rate that is no number is not called a size") {
+  const auto parsed = ExportParsed(server::export_keys(), {"--read-iops", "abc"});
+  auto entry = ExportConfig{};
+  CHECK_THROWS_WITH(
+      parsed.flags.apply(entry),
+      Catch::StartsWith("--read-iops: \"abc\" is not a rate: write a number a second"));
+}
+
 TEST_CASE("numbers out of bounds and unknown words are wrong usage") {
   CHECK_THROWS_AS(ServerParsed(server::server_keys(), {"--workers", "0"}), CLI::ValidationError);
   CHECK_THROWS_AS(ServerParsed(server::server_keys(), {"--log-level", "loud"}),

@@ -85,6 +85,12 @@ TEST_CASE("a wrong configuration is refused with file, line, key and remedy") {
            "auto, on, off"},
       Case{"[[export]]\npath = \"x\"\nsize = \"1Q\"", ":3: export[0].size", "not a size"},
       Case{"[[export]]\npath = \"x\"\ncolour = 1", ":3: export[0].colour", "unknown key"},
+      Case{"[[export]]\npath = \"x\"\n[export.limits]\nread_iop = 1",
+           ":4: export[0].limits.read_iop", "unknown key"},
+      // The first mistake is named, whatever the alphabet and the kind of mistake.
+      Case{"zeal = 1\nworkers = 0\nage = 1", ":1: zeal", "unknown key"},
+      Case{"workers = 0\nage = 1", ":1: workers", "from 1 to"},
+      Case{"[tls]\nmod = 1\n[http]\nadress = 1", ":2: tls.mod", "unknown key"},
       Case{"workers = ", ":1:", ""},
       Case{"workers = 1\n[[\n", ":2:", "no TOML"},
       Case{"workers = 1\n\n[", ":3:", "end-of-file"},

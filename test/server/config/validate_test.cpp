@@ -208,6 +208,10 @@ TEST_CASE("the exports of a server are at least one, and no name is there twice"
   list[1].places.by_key = {{"name", "x.toml:7: export[1].name"}};
   CHECK_THROWS_WITH(server::check_exports(list, {}),
                     Catch::StartsWith("x.toml:7: export[1].name: two exports are called \"a\""));
+  // A name that comes from the file's.
+  list[1].places.by_key = {{"path", "x.toml:8: export[1].path"}};
+  CHECK_THROWS_WITH(server::check_exports(list, {}),
+                    Catch::StartsWith("x.toml:8: export[1].path: two exports are called \"a\""));
 }
 
 TEST_CASE("what the process needs does not depend on its exports") {
