@@ -45,10 +45,10 @@ ControlSocket::ControlSocket(asio::io_context& io_context, ListeningSocket socke
       answer_(std::make_shared<const Answer>(std::move(answer))),
       listener_(io_context, std::move(socket),
                 [this](engine::FileDescriptor client, const ClientIdentity& identity) {
-                  arrive(std::move(client), identity.name);
+                  accept(std::move(client), identity.name);
                 }) {}
 
-void ControlSocket::arrive(engine::FileDescriptor socket, const std::string& peer) {
+void ControlSocket::accept(engine::FileDescriptor socket, const std::string& peer) {
   std::erase_if(sessions_, [](const auto& entry) { return entry.expired(); });
   if (sessions_.size() >= sessions_max) {
     log::warn("control socket: {} refused: {} others are connected", peer, sessions_.size());
@@ -57,7 +57,7 @@ void ControlSocket::arrive(engine::FileDescriptor socket, const std::string& pee
   log::debug("control socket: {} connected", peer);
   auto session = std::make_shared<Session>(io_context_, std::move(socket), answer_);
   sessions_.push_back(session);
-  asio::co_spawn(io_context_, attend(std::move(session)), asio::detached);
+  asio::co_spawn(io_context_, serve(std::move(session)), asio::detached);
 }
 
 // So that the reply is not lost to a reset: what a client still sends is read until it has seen
@@ -72,7 +72,7 @@ Awaitable<void> ControlSocket::discard_rest(std::shared_ptr<Session> session) {
   }
 }
 
-Awaitable<void> ControlSocket::attend(std::shared_ptr<Session> session) {
+Awaitable<void> ControlSocket::serve(std::shared_ptr<Session> session) {
   auto input = std::string{};
   for (;;) {
     session->expect_progress();

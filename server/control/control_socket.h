@@ -26,9 +26,9 @@ class ControlSocket {
  private:
   struct Session;
 
-  void arrive(engine::FileDescriptor socket, const std::string& peer);
+  void accept(engine::FileDescriptor socket, const std::string& peer);
   static Awaitable<void> discard_rest(std::shared_ptr<Session> session);
-  static Awaitable<void> attend(std::shared_ptr<Session> session);
+  static Awaitable<void> serve(std::shared_ptr<Session> session);
 
   asio::io_context& io_context_;
   const std::shared_ptr<const Answer> answer_;

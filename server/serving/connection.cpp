@@ -150,7 +150,7 @@ bool Connection::wants_input() const noexcept {
 
 void Connection::wait_readable() {
   if (std::exchange(waiting_readable_, true)) return;
-  auto go_on = [self = shared_from_this()](const boost::system::error_code& failure) {
+  auto readable = [self = shared_from_this()](const boost::system::error_code& failure) {
     self->waiting_readable_ = false;
     if (failure || self->life_ >= Life::broken) return;
     self->receive_while_possible();
@@ -158,9 +158,9 @@ void Connection::wait_readable() {
   };
   if (transport_->has_buffered_input()) {
     asio::post(host_.io_context(),
-               [go_on = std::move(go_on)] { go_on(boost::system::error_code{}); });
+               [readable = std::move(readable)] { readable(boost::system::error_code{}); });
   } else {
-    transport_->wait_readable(std::move(go_on));
+    transport_->wait_readable(std::move(readable));
   }
 }
 
@@ -225,7 +225,7 @@ void Connection::parse() noexcept {
 Need Connection::parse_step() noexcept {
   switch (framer_.phase()) {
     case RequestFramer::Phase::header:
-      return submitter_.current() == nullptr ? begin_next() : submitter_.go_on();
+      return submitter_.current() == nullptr ? begin_next() : submitter_.resume();
     case RequestFramer::Phase::payload:
       return submitter_.fill(framer_);
     case RequestFramer::Phase::block_status_payload:
@@ -298,7 +298,7 @@ Need Connection::begin_block_status() noexcept {
   }
   header.length = payload->effect_length;
   submitter_.current()->contexts = payload->contexts;
-  return submitter_.go_on();
+  return submitter_.resume();
 }
 
 bool Connection::admit(const proto::RequestHeader& header) noexcept {

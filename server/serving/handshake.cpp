@@ -119,10 +119,10 @@ std::optional<Handshake> resume_handshake(ClientState state, const ExportTable& 
   return handshake;
 }
 
-Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
-                                                const std::shared_ptr<const ExportTable>& exports,
-                                                const Bounds& bounds,
-                                                std::shared_ptr<const TlsCredentials> tls) {
+Awaitable<std::optional<Handshake>> negotiate(std::unique_ptr<Transport>& transport,
+                                              const std::shared_ptr<const ExportTable>& exports,
+                                              const Bounds& bounds,
+                                              std::shared_ptr<const TlsCredentials> tls) {
   using Next = proto::Negotiation::Next;
   auto directory = ClientDirectory(exports, transport->client());
   auto negotiation = proto::Negotiation(directory, tls ? tls->mode() : proto::TlsMode::off);

@@ -30,10 +30,10 @@ std::optional<Handshake> resume_handshake(ClientState state, const ExportTable& 
 // client chooses from what `exports` is at each moment. The caller enforces the deadline by
 // closing the transport, which ends it. STARTTLS replaces the transport. `tls`: nullptr where there
 // is none. The arguments outlive the coroutine.
-Awaitable<std::optional<Handshake>> shake_hands(std::unique_ptr<Transport>& transport,
-                                                const std::shared_ptr<const ExportTable>& exports,
-                                                const Bounds& bounds,
-                                                std::shared_ptr<const TlsCredentials> tls);
+Awaitable<std::optional<Handshake>> negotiate(std::unique_ptr<Transport>& transport,
+                                              const std::shared_ptr<const ExportTable>& exports,
+                                              const Bounds& bounds,
+                                              std::shared_ptr<const TlsCredentials> tls);
 
 // Ends the output and reads what the client still sends until it closes, so that nothing sent
 // before is lost to a reset of the connection. The caller enforces a deadline in the same way.

@@ -59,7 +59,7 @@ Need RequestSubmitter::begin(Request& request, bool has_payload) noexcept {
   return Need::nothing;
 }
 
-Need RequestSubmitter::go_on() noexcept {
+Need RequestSubmitter::resume() noexcept {
   return current_->header.command == proto::Command::read ? submit_read_pieces()
                                                           : submit_block_status();
 }

@@ -24,12 +24,12 @@ class RequestSubmitter {
                    ReplyWriter& replies, proto::HeaderStyle style);
 
   // Of a request that is valid and has something to do. `has_payload`: fill() or
-  // begin_block_status() goes on with it; otherwise go_on().
+  // begin_block_status() goes on with it; otherwise resume().
   Need begin(Request& request, bool has_payload) noexcept;
   // The request that is not all submitted, or nullptr.
   Request* current() const noexcept { return current_; }
   // Of a READ or BLOCK_STATUS that lacked slots or buffers.
-  Need go_on() noexcept;
+  Need resume() noexcept;
   // Of a WRITE: takes its payload out of `framer` and submits what is complete.
   Need fill(RequestFramer& framer) noexcept;
   // A piece waits for its bytes.

@@ -123,9 +123,10 @@ void check_refusals(std::span<const server::Key<Owner>> keys) {
     // Any text is one, but for those that are looked at.
     if (key.type.form == Form::text && key.type.check == nullptr) continue;
     CAPTURE(key.flag);
+    const auto wants_any = key.type.noun == "file" || key.type.form == Form::label;
     const auto apply = [&] {
       auto owner = Owner{};
-      Parsed<Owner>(keys, {key.flag, key.type.noun == "file" ? "" : "\xff:"}).flags.apply(owner);
+      Parsed<Owner>(keys, {key.flag, wants_any ? "" : "\xff:"}).flags.apply(owner);
     };
     CHECK_THROWS_WITH(apply(), Catch::StartsWith(key.flag + ": "));
   }

@@ -75,7 +75,7 @@ TEST_CASE("a client that never stops sending does not keep others from their tur
   auto bounds = server::Bounds{};
   bounds.options_max = 1U << 30;
   auto lingering = [&]() -> server::Awaitable<void> {
-    co_await server::shake_hands(transport, exports, bounds, nullptr);
+    co_await server::negotiate(transport, exports, bounds, nullptr);
     co_await server::linger(*transport);
   };
   server::asio::co_spawn(io_context, lingering(), server::asio::detached);

@@ -208,13 +208,13 @@ TEST_CASE("a READ takes the buffers that are there, and goes on when there are m
   CHECK_FALSE(request.all_submitted);
   const auto before = submissions.count();
   CHECK(before >= 2);
-  CHECK(submissions.submitter.go_on() == Need::resources);
+  CHECK(submissions.submitter.resume() == Need::resources);
   CHECK(submissions.count() == before);
   for (auto round = 0; submissions.submitter.current() != nullptr; ++round) {
     REQUIRE(round < 100);
     submissions.complete_all();
     if (submissions.submitter.current() != nullptr) CHECK(request.state == RequestState::waiting);
-    submissions.submitter.go_on();
+    submissions.submitter.resume();
   }
   submissions.complete_all();
   CHECK(submissions.bytes_completed == 8 * largest);
@@ -232,7 +232,7 @@ TEST_CASE("a READ that must not be divided waits for one buffer that takes all o
   CHECK(submissions.submitter.begin(request, false) == Need::resources);
   CHECK((submissions.count() == 0) == undivided);
   held.clear();
-  CHECK(submissions.submitter.go_on() == Need::nothing);
+  CHECK(submissions.submitter.resume() == Need::nothing);
   if (undivided) CHECK(submissions.count() == 1);
   submissions.complete_all();
 }
@@ -253,7 +253,7 @@ TEST_CASE("a connection that holds as many slots as it may waits for its own rep
   CHECK(submissions.slots.bytes_held() == 3 * largest);  // nothing was taken in vain
   while (submissions.submitter.current() != nullptr) {
     submissions.complete_all();
-    submissions.submitter.go_on();
+    submissions.submitter.resume();
   }
   CHECK(submissions.count() == 8);
   submissions.complete_all();
