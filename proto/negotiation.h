@@ -84,6 +84,9 @@ class Negotiation {
   // The greeting, to be sent first.
   static std::vector<std::byte> greeting();
 
+  // For options from now on.
+  void set_tls_mode(TlsMode mode) noexcept { tls_mode_ = mode; }
+
   // Consumes input and appends replies to `output`. After start_tls, transmit or close no input is
   // accepted (start_tls: until tls_started()). Any split of the stream into calls gives the same
   // output.
@@ -159,7 +162,7 @@ class Negotiation {
   std::uint16_t told_transmission_flags(const ExportDescription& description) const noexcept;
 
   ExportDirectory& directory_;
-  const TlsMode tls_mode_;
+  TlsMode tls_mode_;
   bool fixed_newstyle_ = false;
   bool no_zeroes_ = false;
   bool shutting_down_ = false;

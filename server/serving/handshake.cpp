@@ -122,11 +122,12 @@ std::optional<Handshake> resume_handshake(ClientState state, const ExportTable& 
 Awaitable<std::optional<Handshake>> negotiate(std::unique_ptr<Transport>& transport,
                                               const std::shared_ptr<const ExportTable>& exports,
                                               const Bounds& bounds,
-                                              std::shared_ptr<const TlsCredentials> tls) {
+                                              std::shared_ptr<const TlsContext> tls) {
   using Next = proto::Negotiation::Next;
   auto directory = ClientDirectory(exports, transport->client());
-  auto negotiation = proto::Negotiation(directory, tls ? tls->mode() : proto::TlsMode::off);
+  auto negotiation = proto::Negotiation(directory, proto::TlsMode::off);
   auto output = proto::Negotiation::greeting();
+  auto credentials = std::shared_ptr<const TlsCredentials>();
   auto turn = Turn{};
   auto input = std::array<std::byte, 4096>{};
   auto going_on = co_await send_all(*transport, output, turn);
@@ -137,6 +138,8 @@ Awaitable<std::optional<Handshake>> negotiate(std::unique_ptr<Transport>& transp
     auto progress = proto::Negotiation::Progress{};
     while (going_on && !rest.empty() && progress.next == Next::receive) {
       output.clear();
+      if (tls) credentials = tls->credentials();
+      negotiation.set_tls_mode(credentials ? credentials->mode() : proto::TlsMode::off);
       const auto step = std::max(step_max, negotiation.skippable());
       progress = negotiation.receive(rest.first(std::min(rest.size(), step)), output);
       rest = rest.subspan(progress.consumed);
@@ -167,7 +170,7 @@ Awaitable<std::optional<Handshake>> negotiate(std::unique_ptr<Transport>& transp
       break;
     }
     if (progress.next == Next::start_tls) {
-      going_on = co_await start_tls(transport, tls);
+      going_on = co_await start_tls(transport, credentials);
       directory.set_client(transport->client());
       negotiation.tls_started();
     }

@@ -82,9 +82,8 @@ bool Reception::accepts(const Handshake& handshake) const {
 }
 
 Awaitable<void> Reception::negotiate(std::shared_ptr<Client> client) {
-  auto credentials = tls_ ? tls_->credentials() : nullptr;
-  auto handshake = co_await server::negotiate(client->transport, exports_.table(), host_.bounds(),
-                                              std::move(credentials));
+  auto handshake =
+      co_await server::negotiate(client->transport, exports_.table(), host_.bounds(), tls_);
   remove(*client);
   // The export may have been retired or become smaller meanwhile.
   if (handshake && accepts(*handshake)) {
