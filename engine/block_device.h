@@ -51,6 +51,16 @@ class BlockDevice {
   // the device itself keeps its size. May block. Returns 0 or -errno: -ESTALE when what the device
   // was opened by now stands for another store, -EFBIG when none can be so long.
   virtual int grow(std::uint64_t size) noexcept = 0;
+  // Undoes the last grow(), if nothing was written to what it has added. May block. 0 or -errno.
+  virtual int undo_grow() noexcept { return 0; }
+  // False: what the device was opened by stands for another store by now. May block.
+  virtual bool is_at_path() const noexcept { return true; }
+
+  // A device that was opened with predecessors leaves them what they hold. claim() makes it the
+  // only one, the last step of a change that may fail: 0 or -errno, and then all is as before.
+  // Destroyed after that, it gives back what it has taken; commit() makes it final. May block.
+  virtual int claim() noexcept { return 0; }
+  virtual void commit() noexcept {}
 
   // A queue for the calling thread (made and used there or handed over before its first use).
   // `depth_max` is how many operations the kernel may hold at once. Serves operations of any
@@ -63,6 +73,8 @@ class BlockDevice {
   virtual int sync() noexcept = 0;
   // 0, or the -errno of a sync that failed, which every later one repeats. Any thread.
   virtual int sync_error() const noexcept { return 0; }
+  // Forgets it, if the store can be synced now. May block. 0, or the -errno of the sync.
+  virtual int clear_sync_error() noexcept { return 0; }
 };
 
 inline std::string_view BlockDevice::mode() const noexcept {

@@ -15,6 +15,7 @@
 namespace engine {
 
 class BlockDevice;
+class SyncErrors;
 
 enum class DirectIo : std::uint8_t {
   automatic,  // direct where the file system can, else buffered with a report
@@ -37,8 +38,10 @@ using DeviceSpec = std::variant<FileSpec>;
 // The surroundings of a device that is opened.
 struct OpenContext {
   // Devices of this process that give way to the new one. Their locks of the same store are no
-  // obstacle: they pass over to it.
+  // obstacle: BlockDevice::claim() and commit() pass them over to it.
   std::vector<std::shared_ptr<BlockDevice>> predecessors = {};
+  // The failed syncs that the device heeds and adds to. nullptr: it knows of its own only.
+  std::shared_ptr<SyncErrors> sync_errors = nullptr;
   // One line for people about something that happened to the device later on (a file that shrank, a
   // failed sync). Called from any thread; must not block for long.
   std::function<void(std::string_view)> report = [](std::string_view) {};

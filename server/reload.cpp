@@ -56,14 +56,34 @@ Awaitable<Reloaded> Reload::run(Departure departure) {
   reloaded.need_restart = keys_for_restart(targets_.config, prepared->config);
   auto edit = LiveExports::Edit(
       [prepared](const LiveExports::Configs&) { return prepared->config.exports; });
-  reloaded.exports = co_await targets_.exports.change(std::move(edit), departure);
+  const auto before = targets_.exports.table();
+  auto terms = LiveExports::Terms{};
+  terms.departure = departure;
+  terms.reopen_replaced = true;
+  // The stricter goes first: clients that negotiate at this moment get neither a new export in
+  // plaintext where TLS is required from now on, nor an old one where it is no longer.
+  const auto stricter = prepared->config.tls.mode == proto::TlsMode::require;
+  if (stricter) terms.before_commit = [this, prepared] { put_into_use(Effect::tls, *prepared); };
+  reloaded.exports = co_await targets_.exports.change(std::move(edit), std::move(terms));
   commit(*prepared);
+  warn_of_removed(*before, reloaded.exports.removed);
   log::info("the configuration was read again; exports added: {}; changed: {}; removed: {}",
             joined(reloaded.exports.added), joined(reloaded.exports.changed),
             joined(reloaded.exports.removed));
   if (!reloaded.need_restart.empty())
     log::warn("not in use before a restart: the new values of {}", joined(reloaded.need_restart));
   co_return reloaded;
+}
+
+// An export of the file is removed because somebody has taken it out; of others nobody may think.
+void Reload::warn_of_removed(const ExportTable& before,
+                             const std::vector<std::string>& removed) const {
+  for (const auto& name : removed)
+    if (const auto target = before.find(name); target && target->config().places.by_key.empty())
+      log::warn(
+          "export \"{}\" is no longer offered: the configuration does not have it, only `loopnbd "
+          "ctl add` had; its clients go on with it",
+          name);
 }
 
 void Reload::end_run() {
@@ -95,7 +115,7 @@ void Reload::put_into_use(Effect effect, Prepared& prepared) {
       if (!ended_) targets_.listeners.commit(prepared.config.listen, std::move(prepared.sockets));
       return;
     case Effect::tls:
-      targets_.tls.exchange(*prepared.tls);
+      if (prepared.tls != nullptr) targets_.tls.exchange(*std::exchange(prepared.tls, nullptr));
       return;
     case Effect::log:
       // An operator may have changed the level meanwhile, which lasts until the file says another.

@@ -6,6 +6,8 @@
 #include <boost/asio/signal_set.hpp>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "engine/blocking_pool.h"
 #include "server/base/asio.h"
@@ -54,6 +56,7 @@ class Reload {
   Awaitable<std::shared_ptr<Prepared>> prepare();
   void commit(Prepared& prepared);
   void put_into_use(Effect effect, Prepared& prepared);
+  void warn_of_removed(const ExportTable& before, const std::vector<std::string>& removed) const;
   void end_run();
 
   const Targets targets_;

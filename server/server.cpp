@@ -227,6 +227,7 @@ std::uint64_t Server::count_turns() const noexcept {
 }
 
 Awaitable<ServerStatus> Server::status(std::chrono::milliseconds deadline) {
+  exports_.look_at_files();
   const auto table = exports_.table();
   auto exports = table;
   auto status = co_await gatherer_.gather(std::move(exports), deadline);

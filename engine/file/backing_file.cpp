@@ -55,24 +55,24 @@ FileIdentity file_identity(const struct stat& status) noexcept {
 }
 
 BackingFile::BackingFile(FileDescriptor direct, FileDescriptor buffered, FileTraits traits,
-                         std::function<void(std::string_view)> report, FileHold hold)
+                         std::function<void(std::string_view)> report, FileHold hold,
+                         std::shared_ptr<SyncError> sync_error)
     : direct_(std::move(direct)),
       buffered_(std::move(buffered)),
       hold_(std::move(hold)),
       traits_(std::move(traits)),
       report_(std::move(report)),
+      sync_error_(std::move(sync_error)),
       can_discard_(traits_.can_discard),
       can_punch_(traits_.can_punch),
       can_zero_range_(true) {}
 
 int BackingFile::note_sync_failure(int error) noexcept {
-  int sticking = 0;
-  if (!sync_error_.compare_exchange_strong(sticking, error, std::memory_order_acq_rel))
-    return sticking;
+  if (!sync_error_->set(error)) return sync_error_->value();
   report_(
       fmt::format("{}: a sync failed ({}): writes acknowledged since the last flush may be lost. "
-                  "Flushes fail from now on until "
-                  "the file is opened again; check the disk and the image first",
+                  "Flushes fail from now on: check the disk and the image, then clear the error "
+                  "(loopnbd ctl clear-sync-error) or restart the server",
                   traits_.path, std::strerror(-error)));
   return error;
 }
@@ -110,7 +110,32 @@ int BackingFile::sync() noexcept {
   return sync_error();
 }
 
+int BackingFile::clear_sync_error() noexcept {
+  // An open file is told once of a failure that others were told of before.
+  for (const int fd : {direct_.get(), buffered_.get()})
+    if (fd >= 0 && ::fdatasync(fd) != 0 && ::fdatasync(fd) != 0) return -errno;
+  sync_error_->clear();
+  return 0;
+}
+
+bool BackingFile::is_at_path() const noexcept {
+  struct stat named {};
+  return ::stat(traits_.path.c_str(), &named) != 0 || file_identity(named) == traits_.identity;
+}
+
+int BackingFile::claim() noexcept {
+  if (hold_.lock == nullptr) return 0;
+  const auto answer = hold_.lock->claim();
+  if (answer == LockAnswer::locked) return 0;
+  return answer == LockAnswer::failed ? -errno : -EAGAIN;
+}
+
+void BackingFile::commit() noexcept {
+  if (hold_.lock != nullptr) hold_.lock->commit();
+}
+
 int BackingFile::grow(std::uint64_t size) noexcept {
+  length_before_growing_ = length_after_growing_ = 0;
   struct stat named {};
   if (::stat(traits_.path.c_str(), &named) != 0) return -errno;
   if (file_identity(named) != traits_.identity) return -ESTALE;
@@ -119,7 +144,22 @@ int BackingFile::grow(std::uint64_t size) noexcept {
   if (size > length_max || traits_.window_offset > length_max - size) return -EFBIG;
   const auto length = to_off(file_offset(size));
   if (named.st_size >= length) return 0;
-  return ::ftruncate(buffered_.get(), length) == 0 ? 0 : -errno;
+  if (::ftruncate(buffered_.get(), length) != 0) return -errno;
+  length_before_growing_ = named.st_size;
+  length_after_growing_ = length;
+  return 0;
+}
+
+int BackingFile::undo_grow() noexcept {
+  const auto before = std::exchange(length_before_growing_, 0);
+  const auto after = std::exchange(length_after_growing_, 0);
+  if (before == after) return 0;
+  struct stat status {};
+  if (::fstat(buffered_.get(), &status) != 0) return -errno;
+  // Somebody has found a use for it meanwhile.
+  const bool empty = ::lseek(buffered_.get(), before, SEEK_DATA) < 0 && errno == ENXIO;
+  if (status.st_size != after || !empty) return 0;
+  return ::ftruncate(buffered_.get(), before) == 0 ? 0 : -errno;
 }
 
 int BackingFile::read(std::uint64_t offset, std::span<std::byte> memory) noexcept {

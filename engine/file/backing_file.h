@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,8 +21,10 @@
 #include "engine/file/block_device_use.h"
 #include "engine/file/flush_group.h"
 #include "engine/file/sync_overlap.h"
+#include "engine/file/window_lock.h"
 #include "engine/file_descriptor.h"
 #include "engine/io.h"
+#include "engine/sync_errors.h"
 
 namespace engine {
 
@@ -54,18 +57,20 @@ struct FileTraits {
 
 // Keeps others off a file while it is served.
 struct FileHold {
-  FileDescriptor lock;  // the open file that has the lock; empty: the buffered one
+  FileDescriptor node;  // another node of a block device, which is locked in its place
   SharedUse use;        // of a block device
+  std::unique_ptr<WindowLock> lock;
 };
 
 class BackingFile {
  public:
   // `direct` is empty in buffered mode.
   BackingFile(FileDescriptor direct, FileDescriptor buffered, FileTraits traits,
-              std::function<void(std::string_view)> report, FileHold hold = {});
+              std::function<void(std::string_view)> report, FileHold hold = {},
+              std::shared_ptr<SyncError> sync_error = std::make_shared<SyncError>());
 
   const FileTraits& traits() const noexcept { return traits_; }
-  int lock_fd() const noexcept { return hold_.lock ? hold_.lock.get() : buffered_.get(); }
+  const WindowLock* lock() const noexcept { return hold_.lock.get(); }
   bool has_tail() const noexcept { return traits_.aligned_size < traits_.size; }
   bool in_tail(std::uint64_t offset) const noexcept { return offset >= traits_.aligned_size; }
   int fd_for(std::uint64_t offset) const noexcept {
@@ -77,7 +82,7 @@ class BackingFile {
 
   // 0, or the -errno of the first sync that failed: what was in the caches then may be lost, and
   // the kernel tells that only once, so every later flush has to repeat it.
-  int sync_error() const noexcept { return sync_error_.load(std::memory_order_acquire); }
+  int sync_error() const noexcept { return sync_error_->value(); }
   // Makes `error` (-errno) stick, reports it, and returns the one that sticks.
   int note_sync_failure(int error) noexcept;
   // For a durable write that failed with `error`: true when write(2) itself refuses so, before
@@ -96,8 +101,13 @@ class BackingFile {
   // The flushes of all queues that wait for a sync.
   FlushGroup& flushes() noexcept { return flushes_; }
 
-  // Blocks. As BlockDevice::grow().
+  // Blocks. As BlockDevice has them.
+  int clear_sync_error() noexcept;
   int grow(std::uint64_t size) noexcept;
+  int undo_grow() noexcept;
+  bool is_at_path() const noexcept;
+  int claim() noexcept;
+  void commit() noexcept;
 
   // Blocks. 0 or -errno; the whole range or an error. Direct below aligned_size, which the range
   // must not straddle; there it is aligned in offset, length and memory.
@@ -145,7 +155,10 @@ class BackingFile {
   const std::function<void(std::string_view)> report_;
   FlushGroup flushes_;
   SyncOverlap overlap_;  // of syncs through buffered_
-  std::atomic<int> sync_error_{0};
+  const std::shared_ptr<SyncError> sync_error_;
+  // By grow(), of the file; equal: undo_grow() has nothing to do.
+  off_t length_before_growing_ = 0;
+  off_t length_after_growing_ = 0;
   std::atomic<bool> shrunk_{false};
   std::atomic<bool> without_context_{false};
   std::atomic<bool> can_discard_;

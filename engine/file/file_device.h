@@ -27,9 +27,14 @@ class FileDevice final : public BlockDevice {
   std::string store() const override;
   std::uint64_t window_offset() const noexcept override { return file_->traits().window_offset; }
   int grow(std::uint64_t size) noexcept override { return file_->grow(size); }
+  int undo_grow() noexcept override { return file_->undo_grow(); }
+  bool is_at_path() const noexcept override { return file_->is_at_path(); }
+  int claim() noexcept override { return file_->claim(); }
+  void commit() noexcept override { file_->commit(); }
   std::unique_ptr<IoQueue> make_queue(std::size_t depth_max) override;
   int sync() noexcept override { return file_->sync(); }
   int sync_error() const noexcept override { return file_->sync_error(); }
+  int clear_sync_error() noexcept override { return file_->clear_sync_error(); }
   const BackingFile& file() const noexcept { return *file_; }
 
  private:

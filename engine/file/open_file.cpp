@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <stdexcept>
 #include <utility>
 
@@ -24,9 +25,11 @@
 #include "engine/file/file_lock.h"
 #include "engine/file/file_probe.h"
 #include "engine/file/loop_devices.h"
+#include "engine/file/window_lock.h"
 #include "engine/file_descriptor.h"
 #include "engine/rounding.h"
 #include "engine/shell_word.h"
+#include "engine/sync_errors.h"
 
 namespace engine {
 
@@ -268,32 +271,17 @@ Geometry make_geometry(const FileSpec& spec, const Direct& direct, const FileTra
 
 LockMode lock_mode(bool read_only) { return read_only ? LockMode::reading : LockMode::writing; }
 
-// Takes the lock from the predecessors that have one on this file. False: it belongs to somebody
-// else, too. `taken` is what holds it then; empty: `fd`.
-bool take_over_lock(int fd, const LockRange& range, const FileTraits& traits, const FileSpec& spec,
-                    const OpenContext& context, FileDescriptor& taken) {
-  const auto mode = lock_mode(spec.read_only);
+// The locks of devices that give way and serve the same file.
+std::vector<const WindowLock*> locks_of_predecessors(const FileTraits& traits,
+                                                     const OpenContext& context) {
+  std::vector<const WindowLock*> locks;
   for (const auto& entry : context.predecessors) {
     // Only devices of this backend have such a lock, and nobody else needs to know of it.
     const auto* const device = dynamic_cast<const FileDevice*>(entry.get());
     if (device == nullptr || device->file().traits().identity != traits.identity) continue;
-    const int held_by = device->file().lock_fd();
-    const auto held = lock_mode(device->geometry().read_only);
-    if (held == LockMode::reading && mode == LockMode::writing) {
-      // A shared lock cannot become an exclusive one: its file is open for reading only.
-      change_lock(held_by, range, held, LockMode::none);
-      if (change_lock(fd, range, LockMode::none, mode) == LockAnswer::locked) return true;
-      change_lock(held_by, range, LockMode::none, held);
-      continue;
-    }
-    // The lock belongs to the open file, which lives on in the duplicate.
-    auto duplicate = FileDescriptor(::fcntl(held_by, F_DUPFD_CLOEXEC, 0));
-    if (!duplicate || change_lock(duplicate.get(), range, held, mode) != LockAnswer::locked)
-      continue;
-    taken = std::move(duplicate);
-    return true;
+    if (device->file().lock() != nullptr) locks.push_back(device->file().lock());
   }
-  return false;
+  return locks;
 }
 
 [[noreturn]] void refuse_locked(const FileSpec& spec, LockAnswer answer, int error) {
@@ -323,22 +311,45 @@ bool take_over_lock(int fd, const LockRange& range, const FileTraits& traits, co
 
 // Keeps others off the window. Bytes that are written through the page cache are locked by whole
 // pages, so that no second window has direct I/O in one of them. A window without a size reaches as
-// far as the file ever may. Returns what holds the lock, if it is not `fd`.
-FileDescriptor lock_window(int fd, const FileTraits& traits, const FileSpec& spec,
-                           const OpenContext& context) {
+// far as the file ever may.
+std::unique_ptr<WindowLock> lock_window(int fd, const FileTraits& traits, const FileSpec& spec,
+                                        const OpenContext& context) {
   const auto page = page_size();
   const bool direct = traits.aligned_size > 0;
   const bool tail = traits.aligned_size < traits.size;
   const auto begin = direct ? spec.offset : spec.offset / page * page;
   const auto end = spec.offset + traits.size;
   const auto length = spec.size ? (tail ? round_up(end, page) : end) - begin : 0;
-  const LockRange range{.offset = begin, .length = length};
-  FileDescriptor taken;
-  const auto answer = change_lock(fd, range, LockMode::none, lock_mode(spec.read_only));
-  if (answer == LockAnswer::locked) return taken;
-  const int error = errno;
-  if (take_over_lock(fd, range, traits, spec, context, taken)) return taken;
-  refuse_locked(spec, answer, error);
+  auto lock = std::make_unique<WindowLock>(
+      [report = context.report, path = spec.path](std::string_view event) {
+        report(fmt::format("{}: {}", path, event));
+      });
+  const auto answer = lock->take(fd, {.offset = begin, .length = length}, lock_mode(spec.read_only),
+                                 locks_of_predecessors(traits, context));
+  if (answer != LockAnswer::locked) refuse_locked(spec, answer, errno);
+  return lock;
+}
+
+// Names the file for as long as it exists: an inode's number is used again.
+std::string sync_error_key(int fd, const FileIdentity& identity) {
+  struct statx status {};
+  const bool born = ::statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &status) == 0 &&
+                    (status.stx_mask & STATX_BTIME) != 0;
+  const auto birth = born ? status.stx_btime : statx_timestamp{};
+  return fmt::format("file {} {} {}.{}", identity.first, identity.second, birth.tv_sec,
+                     birth.tv_nsec);
+}
+
+std::shared_ptr<SyncError> find_sync_error(int fd, const FileTraits& traits,
+                                           const OpenContext& context) {
+  if (context.sync_errors == nullptr) return std::make_shared<SyncError>();
+  auto found = context.sync_errors->of(sync_error_key(fd, traits.identity));
+  if (const int error = found->value(); error != 0)
+    context.report(
+        fmt::format("{}: an earlier sync failed ({}), and nobody has cleared the error: flushes "
+                    "fail. Check the disk and the image, then: loopnbd ctl clear-sync-error",
+                    traits.path, std::strerror(-error)));
+  return found;
 }
 
 // Opening a block device for writing succeeds although it is read-only (blockdev --setro, losetup
@@ -397,12 +408,12 @@ FileHold hold_file(int fd, const FileTraits& traits, const FileSpec& spec,
       auto node = open_path(hold.use->path, spec.read_only, O_NONBLOCK);
       struct stat status {};
       if (node && ::fstat(node.get(), &status) == 0 && file_identity(status) == traits.identity)
-        hold.lock = std::move(node);
+        hold.node = std::move(node);
     }
-    if (hold.lock) lock_at = hold.lock.get();
+    if (hold.node) lock_at = hold.node.get();
   }
   check_loop_devices(spec, traits.identity, context);
-  if (auto taken = lock_window(lock_at, traits, spec, context)) hold.lock = std::move(taken);
+  hold.lock = lock_window(lock_at, traits, spec, context);
   return hold;
 }
 
@@ -432,8 +443,10 @@ std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, const OpenContext& 
   if (direct.file) ::posix_fadvise(buffered.get(), 0, 0, POSIX_FADV_RANDOM);
 
   const auto geometry = make_geometry(spec, direct, traits, status);
-  auto file = std::make_unique<BackingFile>(std::move(direct.file), std::move(buffered),
-                                            std::move(traits), context.report, std::move(hold));
+  auto sync_error = find_sync_error(buffered.get(), traits, context);
+  auto file =
+      std::make_unique<BackingFile>(std::move(direct.file), std::move(buffered), std::move(traits),
+                                    context.report, std::move(hold), std::move(sync_error));
   // Zeroing less than the file system's blocks is no cheaper than writing them: hence the preferred
   // size.
   return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size);

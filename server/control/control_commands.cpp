@@ -59,7 +59,8 @@ Awaitable<json::object> add(const ControlTargets& targets, ControlRequest reques
     check_exports(configs, tls);
     return configs;
   });
-  co_await targets.exports.change(std::move(edit), Departure::keep);
+  auto terms = LiveExports::Terms();
+  co_await targets.exports.change(std::move(edit), std::move(terms));
   log::info("export \"{}\" added: {}", config.name, config.path);
   co_return text_result(fmt::format("export \"{}\" is offered: {}", config.name, config.path));
 }
@@ -72,7 +73,9 @@ Awaitable<json::object> remove(const ControlTargets& targets, ControlRequest req
       throw ControlError(fmt::format("there is no export \"{}\"", name));
     return configs;
   });
-  co_await targets.exports.change(std::move(edit), departure);
+  auto terms = LiveExports::Terms();
+  terms.departure = departure;
+  co_await targets.exports.change(std::move(edit), std::move(terms));
   log::info("export \"{}\" removed", name);
   co_return text_result(fmt::format("export \"{}\" is no longer offered", name));
 }

@@ -67,6 +67,13 @@ Awaitable<json::object> resume(const ControlTargets& targets, ControlRequest req
   co_return text_result(fmt::format("export \"{}\" is resumed", name));
 }
 
+Awaitable<json::object> clear_sync_error(const ControlTargets& targets, ControlRequest request) {
+  const auto name = request.take_needed_text("export");
+  co_await targets.exports.clear_sync_error(name);
+  co_return text_result(
+      fmt::format("export \"{}\": its sync error is cleared; flushes succeed again", name));
+}
+
 std::string describe(const RateLimits& limits) {
   if (!limits.any()) return "none";
   auto texts = std::vector<std::string>{};
@@ -175,6 +182,10 @@ std::vector<ControlCommand> export_commands() {
            .help = "End a pause",
            .arguments = {export_argument()},
            .perform = resume},
+          {.name = "clear-sync-error",
+           .help = "Let flushes succeed again after a failed sync: the disk and the image are good",
+           .arguments = {export_argument()},
+           .perform = clear_sync_error},
           limit_command()};
 }
 

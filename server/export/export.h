@@ -38,6 +38,15 @@ class Export {
   void set_device(std::shared_ptr<engine::BlockDevice> device);
   void set_path(std::string path);
 
+  // Whether its path leads to another file by now, as somebody found who has looked: between
+  // begin_look(), which says no while somebody else looks, and end_look(). Any thread.
+  bool replaced() const noexcept { return replaced_.load(std::memory_order_relaxed); }
+  bool begin_look() noexcept { return !looking_.exchange(true, std::memory_order_relaxed); }
+  void end_look(bool replaced) noexcept {
+    replaced_.store(replaced, std::memory_order_relaxed);
+    looking_.store(false, std::memory_order_relaxed);
+  }
+
   ExportLimiter& limiter() const noexcept { return *limiter_; }
 
   const std::vector<std::weak_ptr<const Export>>& replaces() const noexcept { return replaces_; }
@@ -78,6 +87,8 @@ class Export {
   const std::vector<std::weak_ptr<const Export>> replaces_;
   std::shared_ptr<ExportLimiter> limiter_;
   std::shared_ptr<WriterLeases> writers_;
+  std::atomic<bool> replaced_{false};
+  std::atomic<bool> looking_{false};
   log::RateLimit error_log_;
   log::RateLimit slow_log_;
   log::RateLimit under_way_log_;

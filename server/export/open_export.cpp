@@ -36,10 +36,8 @@ std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& conf
   return engine::open_device(spec, context);
 }
 
-std::shared_ptr<engine::BlockDevice> open_export(
-    const ExportConfig& config, std::vector<std::shared_ptr<engine::BlockDevice>> predecessors) {
-  auto context = engine::OpenContext{};
-  context.predecessors = std::move(predecessors);
+std::shared_ptr<engine::BlockDevice> open_export(const ExportConfig& config,
+                                                 engine::OpenContext context) {
   context.report = [name = config.name](std::string_view event) {
     log::warn("export \"{}\": {}", name, event);
   };

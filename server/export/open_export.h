@@ -16,10 +16,10 @@ std::shared_ptr<engine::BlockDevice> open_export_device(const ExportConfig& conf
                                                         const engine::OpenContext& context);
 
 // The same for an export of the server: refusals are UserErrors that name the export and the place
-// in the configuration, and what happens to the device later is logged under its name.
-std::shared_ptr<engine::BlockDevice> open_export(
-    const ExportConfig& config,
-    std::vector<std::shared_ptr<engine::BlockDevice>> predecessors = {});
+// in the configuration, and what happens to the device later is logged under its name, whatever
+// `context` reports to.
+std::shared_ptr<engine::BlockDevice> open_export(const ExportConfig& config,
+                                                 engine::OpenContext context = {});
 
 // The rights that the sandbox has to leave to the devices of all of them. Opens nothing.
 engine::SandboxNeeds sandbox_needs(const std::vector<ExportConfig>& exports);

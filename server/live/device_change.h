@@ -23,6 +23,8 @@ class DeviceChange {
   virtual void prepare(const ExportConfig&, engine::BlockDevice& /*old*/) {}
   // Throws UserError when `device` must not take the place of `old`. May block.
   virtual void check(const engine::BlockDevice& device, const engine::BlockDevice& old) const = 0;
+  // Undoes prepare(): the change has failed. May block.
+  virtual void roll_back(engine::BlockDevice& /*old*/) noexcept {}
   // The device is in its place. On the accepting thread.
   virtual void commit(Export&) noexcept {}
   // The export as it is now, for the log.

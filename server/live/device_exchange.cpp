@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct DeviceExchange::Replacement {
 
   std::shared_ptr<engine::BlockDevice> device;
   std::vector<std::vector<LooseQueue>> queues;  // for each worker, one for each of the group
+  int claimed = 0;                              // or the -errno of it
 };
 
 DeviceExchange::DeviceExchange(const LiveServer& server, Quiescer& quiescer, ExportGroup group)
@@ -46,12 +48,15 @@ DeviceExchange::DeviceExchange(const LiveServer& server, Quiescer& quiescer, Exp
       replacement_(std::make_shared<Replacement>()) {}
 
 Awaitable<void> DeviceExchange::prepare(std::shared_ptr<DeviceChange> change, ExportConfig config) {
-  const auto opening =
-      std::function<void()>([replacement = replacement_, group = group_, change = std::move(change),
-                             config = std::move(config), &bounds = server_.bounds] {
+  const auto opening = std::function<void()>(
+      [replacement = replacement_, group = group_, change = std::move(change),
+       config = std::move(config), &bounds = server_.bounds, sync_errors = server_.sync_errors] {
         const auto old = group.front()->device();
         change->prepare(config, *old);
-        auto device = open_export(config, {old});
+        auto context = engine::OpenContext{};
+        context.predecessors = {old};
+        context.sync_errors = sync_errors;
+        auto device = open_export(config, std::move(context));
         change->check(*device, *old);
         check_alignment(config.path, *device, *old);
         replacement->device = std::move(device);
@@ -59,6 +64,23 @@ Awaitable<void> DeviceExchange::prepare(std::shared_ptr<DeviceChange> change, Ex
       });
   co_await open_in_time(server_.io_context, server_.pool, opening);
   co_await quiescer_.quiesce(group_);
+  const auto claiming = std::function<void()>(
+      [replacement = replacement_] { replacement->claimed = replacement->device->claim(); });
+  co_await run_blocking(server_.io_context, server_.pool, claiming);
+  if (replacement_->claimed == 0) co_return;
+  co_await quiescer_.resume(group_);
+  throw UserError(fmt::format("export \"{}\" stays as it is: its file cannot be locked: {}",
+                              group_.back()->name(), std::strerror(-replacement_->claimed)));
+}
+
+Awaitable<void> DeviceExchange::roll_back(std::shared_ptr<DeviceChange> change) {
+  const auto undoing = std::function<void()>(
+      [change = std::move(change), replacement = replacement_, old = group_.front()->device()] {
+        replacement->queues.clear();
+        replacement->device.reset();
+        change->roll_back(*old);
+      });
+  co_await run_blocking(server_.io_context, server_.pool, undoing);
 }
 
 Awaitable<void> DeviceExchange::commit() {
@@ -71,8 +93,11 @@ Awaitable<void> DeviceExchange::commit() {
   for (const auto& member : group_) member->set_device(replacement.device);
   co_await quiescer_.resume(group_);
   // The queues of the old device are in their places now; taking them down may block.
-  const auto old = std::make_shared<decltype(replacement.queues)>(std::move(replacement.queues));
-  run_detached(server_.pool, [old] { old->clear(); });
+  const auto finishing = std::function<void()>([replacement = replacement_] {
+    replacement->device->commit();
+    replacement->queues.clear();
+  });
+  co_await run_blocking(server_.io_context, server_.pool, finishing);
 }
 
 }  // namespace server

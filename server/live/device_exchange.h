@@ -1,6 +1,6 @@
 // Puts another device in the place of the one that a group of exports is backed by, as a
-// transaction: prepare() may fail and leaves everything as it was, commit() cannot fail. Used on
-// the accepting thread, by one change at a time.
+// transaction: prepare() may fail, and roll_back() makes everything as it was; commit() cannot
+// fail. Used on the accepting thread, by one change at a time.
 #pragma once
 
 #include <memory>
@@ -22,6 +22,8 @@ class DeviceExchange {
   // Opens the device that the change wants, and its queues, then brings the old one to rest. Throws
   // UserError or std::runtime_error with a message for people.
   Awaitable<void> prepare(std::shared_ptr<DeviceChange> change, ExportConfig config);
+  // After prepare() has thrown.
+  Awaitable<void> roll_back(std::shared_ptr<DeviceChange> change);
   // Exchanges the devices and submits what was held back. After prepare().
   Awaitable<void> commit();
 

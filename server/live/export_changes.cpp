@@ -1,8 +1,12 @@
 #include "server/live/export_changes.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
+#include "server/base/user_error.h"
 #include "server/config/keys.h"
 #include "server/export/open_export.h"
 
@@ -12,8 +16,8 @@ namespace {
 class Planner {
  public:
   Planner(const ExportTable& current, const std::vector<std::shared_ptr<Export>>& gone,
-          const Bounds& bounds)
-      : bounds_(bounds), replaceable_(current.all()), gone_(gone) {}
+          const Bounds& bounds, const PlanTerms& terms)
+      : bounds_(bounds), terms_(terms), replaceable_(current.all()), gone_(gone) {}
 
   ExportChanges plan(std::vector<ExportConfig> configs) {
     auto exports = std::vector<std::shared_ptr<Export>>(configs.size());
@@ -40,15 +44,24 @@ class Planner {
     const auto same = std::ranges::find_if(
         replaceable_, [&](const auto& entry) { return entry->config() == config; });
     if (same == replaceable_.end()) return nullptr;
+    if (is_replaced(**same)) {
+      changes_.replaced.push_back(*same);
+      return nullptr;
+    }
     auto kept = std::move(*same);
     replaceable_.erase(same);
     return kept;
   }
 
+  bool is_replaced(const Export& target) const {
+    return terms_.reopen_replaced && !target.device()->is_at_path();
+  }
+
   std::shared_ptr<Export> make(ExportConfig config) {
     auto device = std::shared_ptr<engine::BlockDevice>{};
     for (const auto& entry : replaceable_)
-      if (device == nullptr && has_same_device(entry->config(), config)) device = entry->device();
+      if (device == nullptr && has_same_device(entry->config(), config) && !is_replaced(*entry))
+        device = entry->device();
     if (device == nullptr) device = open(config);
     auto replaced = std::vector<std::weak_ptr<const Export>>{};
     for (const auto& entry : replaceable_) {
@@ -70,9 +83,10 @@ class Planner {
   }
 
   std::shared_ptr<engine::BlockDevice> open(const ExportConfig& config) {
-    auto predecessors = std::vector<std::shared_ptr<engine::BlockDevice>>{};
-    for (const auto& entry : replaceable_) predecessors.push_back(entry->device());
-    return open_export(config, std::move(predecessors));
+    auto context = engine::OpenContext{};
+    context.sync_errors = terms_.sync_errors;
+    for (const auto& entry : replaceable_) context.predecessors.push_back(entry->device());
+    return changes_.devices.emplace_back(open_export(config, std::move(context)));
   }
 
   // Two read-only devices may serve one file; two windows of it might share a block.
@@ -96,6 +110,7 @@ class Planner {
   }
 
   const Bounds& bounds_;
+  const PlanTerms& terms_;
   std::vector<std::shared_ptr<Export>> replaceable_;
   const std::vector<std::shared_ptr<Export>>& gone_;
   ExportChanges changes_;
@@ -105,8 +120,26 @@ class Planner {
 
 ExportChanges plan_changes(const ExportTable& current,
                            const std::vector<std::shared_ptr<Export>>& gone,
-                           std::vector<ExportConfig> configs, const Bounds& bounds) {
-  return Planner(current, gone, bounds).plan(std::move(configs));
+                           std::vector<ExportConfig> configs, const Bounds& bounds,
+                           const PlanTerms& terms) {
+  return Planner(current, gone, bounds, terms).plan(std::move(configs));
+}
+
+void claim_devices(const ExportChanges& changes) {
+  for (const auto& target : changes.opened) {
+    const auto device = target->device();
+    if (std::ranges::count(changes.devices, device) == 0) continue;
+    if (const auto error = device->claim(); error != 0)
+      throw UserError(target->config().at_place(
+          "path",
+          fmt::format("export \"{}\": cannot lock {} for writing: {}; another program or another "
+                      "export of this server reads it. Stop that first",
+                      target->name(), target->path(), std::strerror(-error))));
+  }
+}
+
+void commit_devices(const ExportChanges& changes) noexcept {
+  for (const auto& device : changes.devices) device->commit();
 }
 
 }  // namespace server

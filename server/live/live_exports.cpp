@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <exception>
 #include <iterator>
 #include <utility>
 
@@ -32,6 +33,17 @@ bool sync(const Export& target) {
   return false;
 }
 
+void report_replaced(const Export& former) {
+  constexpr auto format =
+      "export \"{}\": {} is another file than before, and is served from now on; clients that are "
+      "attached go on with the former one{}";
+  if (former.device()->geometry().read_only)
+    log::info(format, former.name(), former.path(), "");
+  else
+    log::warn(format, former.name(), former.path(),
+              ", and what they write is not in the new one: let them detach and attach again");
+}
+
 }  // namespace
 
 LiveExports::LiveExports(const Bounds& bounds, asio::io_context& io_context,
@@ -43,9 +55,11 @@ LiveExports::LiveExports(const Bounds& bounds, asio::io_context& io_context,
       closing_pool_(closing_threads) {}
 
 void LiveExports::open(const std::vector<ExportConfig>& configs) {
+  auto context = engine::OpenContext{};
+  context.sync_errors = server_.sync_errors;
   auto exports = std::vector<std::shared_ptr<Export>>{};
   for (const auto& entry : configs)
-    exports.push_back(std::make_shared<Export>(entry, open_export(entry), server_.bounds));
+    exports.push_back(std::make_shared<Export>(entry, open_export(entry, context), server_.bounds));
   table_ = std::make_shared<const ExportTable>(std::move(exports));
 }
 
@@ -60,26 +74,34 @@ void LiveExports::connect(Worker& worker) {
   });
 }
 
-Awaitable<ChangedNames> LiveExports::change(Edit edit, Departure departure) {
+Awaitable<ChangedNames> LiveExports::change(Edit edit, Terms terms) {
   co_await lock_.wait_for_turn();
   const auto guard = ChangeLock::Guard(lock_);
-  const auto changes = co_await prepare(std::move(edit), departure);
-  co_await commit(changes, departure);
+  const auto changes = co_await prepare(std::move(edit), terms);
+  terms.before_commit();
+  co_await commit(changes, terms.departure);
   co_return changes->names;
 }
 
-Awaitable<LiveExports::Changes> LiveExports::prepare(Edit edit, Departure departure) {
+Awaitable<LiveExports::Changes> LiveExports::prepare(Edit edit, const Terms& terms) {
   auto configs = Configs{};
   for (const auto& entry : table_->all()) configs.push_back(entry->config());
   configs = edit(std::move(configs));
   auto changes = std::make_shared<ExportChanges>();
-  const auto planning = std::function<void()>(
-      [changes, configs = std::move(configs), table = table_, gone = gone(),
-       &bounds = server_.bounds] { *changes = plan_changes(*table, gone, configs, bounds); });
+  auto plan_terms = PlanTerms{};
+  plan_terms.reopen_replaced = terms.reopen_replaced;
+  plan_terms.sync_errors = server_.sync_errors;
+  const auto planning =
+      std::function<void()>([changes, configs = std::move(configs), table = table_, gone = gone(),
+                             plan_terms, &bounds = server_.bounds] {
+        *changes = plan_changes(*table, gone, configs, bounds, plan_terms);
+      });
   co_await open_in_time(server_.io_context, server_.pool, planning);
-  co_await check_displaced(*changes, departure);
+  co_await check_displaced(*changes, terms.departure);
   for (const auto& entry : changes->retired) check_not_paused(*entry);
   for (const auto& entry : changes->opened) check_not_paused(*entry);
+  const auto claiming = std::function<void()>([changes] { claim_devices(*changes); });
+  co_await run_blocking(server_.io_context, server_.pool, claiming);
   co_return changes;
 }
 
@@ -120,6 +142,9 @@ Awaitable<void> LiveExports::commit(Changes changes, Departure departure) {
   for (const auto& entry : changes->opened)
     co_await apply_limits(entry, entry->config().limits, entry->config().client_limits);
   table_ = changes->table;
+  const auto finishing = std::function<void()>([changes] { commit_devices(*changes); });
+  co_await run_blocking(server_.io_context, server_.pool, finishing);
+  for (const auto& entry : changes->replaced) report_replaced(*entry);
   std::erase_if(gone_, [](const auto& entry) { return entry.expired(); });
   gone_.insert(gone_.end(), changes->retired.begin(), changes->retired.end());
 }
@@ -132,7 +157,16 @@ Awaitable<std::shared_ptr<Export>> LiveExports::change_device(
   check_not_paused(*target);
   auto config = change->configure(*target);
   auto exchange = DeviceExchange(server_, quiescer_, group_of(*target));
-  co_await exchange.prepare(change, std::move(config));
+  auto failure = std::exception_ptr();
+  try {
+    co_await exchange.prepare(change, std::move(config));
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (failure != nullptr) {
+    co_await exchange.roll_back(change);
+    std::rethrow_exception(failure);
+  }
   co_await exchange.commit();
   change->commit(*target);
   log::info("export \"{}\": {}", name, change->describe(*target));
@@ -155,6 +189,40 @@ Awaitable<void> LiveExports::resume(std::string name) {
   const auto was_paused = co_await pauses_.end(*target);
   if (!was_paused) throw UserError(fmt::format("export \"{}\" is not paused", name));
   log::info("export \"{}\": resumed", name);
+}
+
+Awaitable<void> LiveExports::clear_sync_error(std::string name) {
+  co_await lock_.wait_for_turn();
+  const auto guard = ChangeLock::Guard(lock_);
+  const auto target = find(name);
+  const auto device = target->device();
+  const auto before = device->sync_error();
+  if (before == 0) throw UserError(fmt::format("no sync of export \"{}\" has failed", name));
+  // Each of them has open files of its own, which the kernel tells of the failure.
+  auto devices = std::vector<std::shared_ptr<engine::BlockDevice>>{};
+  const auto add = [&](const auto& entry) {
+    if (entry->device()->same_store(*device)) devices.push_back(entry->device());
+  };
+  std::ranges::for_each(table_->all(), add);
+  std::ranges::for_each(gone(), add);
+  const auto error = std::make_shared<int>(0);
+  const auto clearing = std::function<void()>([devices, error] {
+    for (const auto& each : devices)
+      if (*error == 0) *error = each->clear_sync_error();
+  });
+  co_await run_blocking(server_.io_context, server_.pool, clearing);
+  if (*error != 0)
+    throw UserError(
+        fmt::format("export \"{}\": its file still cannot be synced: {}; check the disk", name,
+                    std::strerror(-*error)));
+  log::warn("export \"{}\": an operator has cleared its sync error ({}): flushes succeed again",
+            name, std::strerror(-before));
+}
+
+void LiveExports::look_at_files() {
+  for (const auto& entry : table_->all())
+    if (entry->begin_look())
+      run_detached(server_.pool, [entry] { entry->end_look(!entry->device()->is_at_path()); });
 }
 
 Awaitable<void> LiveExports::limit(std::string name, RateLimits all, RateLimits each_client) {

@@ -41,11 +41,17 @@ class LiveExports {
 
   const std::shared_ptr<const ExportTable>& table() const noexcept { return table_; }
 
+  struct Terms {
+    Departure departure = Departure::keep;
+    bool reopen_replaced = false;  // as in PlanTerms
+    // Done when nothing can fail any more, before anything else changes.
+    std::function<void()> before_commit = [] {};
+  };
   // Makes the exports those that `edit` makes of the present ones. All that is new is opened before
   // anything changes; when that fails, it throws as open() does, and nothing has changed.
   using Configs = std::vector<ExportConfig>;
   using Edit = std::function<Configs(Configs)>;
-  Awaitable<ChangedNames> change(Edit edit, Departure departure);
+  Awaitable<ChangedNames> change(Edit edit, Terms terms);
 
   // Changes the device under an export while its clients stay attached; gives the export. Throws
   // with a message for people when it cannot be done, and leaves the export as it was.
@@ -55,6 +61,12 @@ class LiveExports {
   Awaitable<void> pause(std::string name, std::chrono::seconds longest);
   Awaitable<void> resume(std::string name);
   bool is_paused(const Export& target) const noexcept { return pauses_.contain(target); }
+  // Lets flushes of its file succeed again after a sync has failed. Throws UserError when none has,
+  // or when the file cannot be synced now.
+  Awaitable<void> clear_sync_error(std::string name);
+  // Looks whether the paths of the exports lead to their files still, for the status; does not wait
+  // for the end of it, which may block.
+  void look_at_files();
   Awaitable<void> limit(std::string name, RateLimits all, RateLimits each_client);
 
   // Ends all pauses, and refuses changes from now on: the server ends.
@@ -76,7 +88,7 @@ class LiveExports {
  private:
   using Changes = std::shared_ptr<ExportChanges>;
 
-  Awaitable<Changes> prepare(Edit edit, Departure departure);
+  Awaitable<Changes> prepare(Edit edit, const Terms& terms);
   Awaitable<void> check_displaced(const ExportChanges& changes, Departure departure) const;
   void check_not_paused(const Export& target) const;
   Awaitable<void> commit(Changes changes, Departure departure);

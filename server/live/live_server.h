@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/blocking_pool.h"
+#include "engine/sync_errors.h"
 #include "server/base/asio.h"
 #include "server/config/bounds.h"
 #include "server/serving/worker.h"
@@ -28,6 +29,8 @@ struct LiveServer {
   asio::io_context& io_context;
   engine::BlockingPool& pool;
   Workers& workers;
+  // Of all devices that the server opens.
+  std::shared_ptr<engine::SyncErrors> sync_errors = std::make_shared<engine::SyncErrors>();
 };
 
 }  // namespace server

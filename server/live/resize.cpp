@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "server/base/log.h"
 #include "server/base/user_error.h"
 
 namespace server {
@@ -41,6 +42,12 @@ ExportConfig Resize::configure(const Export& target) {
 
 void Resize::prepare(const ExportConfig& config, engine::BlockDevice& old) {
   if (size_ && *size_ > size_before_) lengthen(config, old, *size_);
+}
+
+void Resize::roll_back(engine::BlockDevice& old) noexcept {
+  if (const int error = old.undo_grow(); error != 0)
+    log::warn("export \"{}\": {} stays as long as it was made: {}", export_name_, path_,
+              std::strerror(-error));
 }
 
 void Resize::check(const engine::BlockDevice& device, const engine::BlockDevice& old) const {

@@ -18,6 +18,7 @@ class Resize final : public DeviceChange {
 
   ExportConfig configure(const Export& target) override;
   void prepare(const ExportConfig& config, engine::BlockDevice& old) override;
+  void roll_back(engine::BlockDevice& old) noexcept override;
   void check(const engine::BlockDevice& device, const engine::BlockDevice& old) const override;
   std::string describe(const Export& target) const override;
 

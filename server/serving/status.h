@@ -52,9 +52,10 @@ struct ExportStatus : ExportSums {
   std::uint32_t block_size = 1;  // bytes: the alignment of its I/O
   bool read_only = false;
   bool paused = false;
-  RateLimits limits;         // of all clients
-  RateLimits client_limits;  // of each
-  int sync_error = 0;        // -errno of the sync that failed, or 0
+  bool file_replaced = false;  // its path leads to another file
+  RateLimits limits;           // of all clients
+  RateLimits client_limits;    // of each
+  int sync_error = 0;          // -errno of the sync that failed, or 0
   std::uint64_t connections = 0;
   std::uint64_t tls_connections = 0;    // of these
   std::vector<CommandStatus> commands;  // one for each; the unknown ones last

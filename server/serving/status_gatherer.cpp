@@ -44,6 +44,7 @@ ExportStatus status_of(const Export& target) {
   status.mode = device.mode();
   status.block_size = device.geometry().block_size;
   status.read_only = device.geometry().read_only;
+  status.file_replaced = target.replaced();
   status.limits = target.limiter().all();
   status.client_limits = target.limiter().each_client();
   status.sync_error = device.sync_error();

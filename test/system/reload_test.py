@@ -6,9 +6,10 @@ import pytest
 
 from support import images, nbd_client
 from support.configuration import Configuration, export
+from support.control import Control
 from support.nbd_client import OPT_GO, REP_ERR_UNKNOWN, go_payload
 from support.parallel import run_all
-from support.server import WAIT_SECONDS
+from support.server import WAIT_SECONDS, run
 from support.watching import Watched
 
 MIB = images.MIB
@@ -221,3 +222,59 @@ def test_32_connections_write_with_verification_while_the_configuration_is_repla
     with server.client("a"), server.client("b"):
         run_all([*[writer(number) for number in range(32)], replacer])
     server.stop()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_image_that_was_replaced_by_rename_is_offered_after_a_reload(
+    serve, tmp_path, disks, read_only
+):
+    path, _, other = disks
+    former, newer = path.read_bytes(), other.read_bytes()
+    offered = export("disk", path, read_only=read_only)
+    head = f'[control]\nsocket = "{tmp_path}/ctl.sock"'
+    server, configuration = start(serve, tmp_path, offered, head=head)
+    control = Control(tmp_path / "ctl.sock")
+    with server.client("disk") as old:
+        assert not control.export("disk")["file_replaced"]
+        other.rename(path)
+        server.wait_until(lambda: control.export("disk")["file_replaced"], "the status to say so")
+        assert "REPLACED" in control.text("status")
+        assert not images.is_locked(path)
+        assert "changed: disk" in configuration.reload(server, offered)
+        assert "is another file than before" in server.log()
+        assert ("what they write is not in the new one" in server.log()) != read_only
+        assert images.is_locked(path)
+        assert old.read(0, 4096) == former[:4096]
+        with server.client("disk") as new:
+            assert new.read(0, 4096) == newer[:4096]
+        server.wait_until(lambda: not control.export("disk")["file_replaced"])
+        assert "changed: none" in configuration.reload(server, offered)
+    server.stop()
+
+
+def test_a_reload_says_when_it_takes_away_what_ctl_had_added(serve, tmp_path, disks):
+    head = f'[control]\nsocket = "{tmp_path}/ctl.sock"'
+    server, configuration = start(serve, tmp_path, export("a", disks[0]), head=head)
+    control = Control(tmp_path / "ctl.sock")
+    control.text("add", f"added={disks[1]}")
+    assert "removed: added" in configuration.reload(server, export("a", disks[0]))
+    assert 'export "added" is no longer offered: the configuration does not have it' in server.log()
+    server.stop()
+
+
+def test_a_refused_reload_leaves_the_locks_where_they_were(serve, tmp_path, disks):
+    """Whether there are clients, or another export is at fault."""
+    a, b, _ = disks
+    exports = {True: export("disk", a, read_only=True), False: export("disk", a)}
+    for read_only, refusal in ((True, "client"), (False, "client"), (True, "missing")):
+        server, configuration = start(serve, tmp_path, exports[read_only])
+        with server.client("disk"):
+            missing = [export("missing", tmp_path / "missing.img")] if refusal == "missing" else []
+            outcome = configuration.reload(server, exports[not read_only], *missing)
+            assert "stays as it was" in outcome and refusal in outcome
+            # Another server may do what it could before.
+            second = Configuration(tmp_path / "second.toml", exports[False])
+            assert run("check-config", second.path).returncode != 0
+            second.write(exports[True])
+            assert (run("check-config", second.path).returncode == 0) == read_only
+        server.stop()

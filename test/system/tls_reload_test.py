@@ -9,7 +9,7 @@ import pytest
 
 from support import certificates, images, tls
 from support.configuration import Configuration, export
-from support.nbd_client import Disconnected
+from support.nbd_client import OPT_GO, REP_ERR_TLS_REQD, Client, Disconnected, go_payload
 from support.server import WAIT_SECONDS
 
 FILES = ("server-cert.pem", "server-key.pem", "keys.psk")
@@ -141,4 +141,26 @@ def test_a_key_that_was_taken_away_lets_in_nobody_any_more(start, image, pki, se
     (secrets / "server-cert.pem").write_text(text[: len(text) // 2])
     assert "stays" in configuration.reload(server, exported)
     images.command("nbdinfo", by_new_key)
+    server.stop()
+
+
+@pytest.mark.parametrize("required_by", ["the server", "the export"])
+def test_a_client_that_came_before_tls_was_required_gets_nothing_in_plaintext(
+    serve, image, pki, tmp_path, required_by
+):
+    exported = export("disk", image)
+    tls_table = f'[tls]\nmode = "allow"\npsk_file = "{pki}/keys.psk"'
+    configuration = Configuration(tmp_path / "loopnbd.toml", exported, head=tls_table)
+    server = serve("--config", configuration.path)
+    with Client(server.connect()) as client:
+        client.greet()
+        if required_by == "the server":
+            configuration.head = tls_table.replace("allow", "require")
+            changed = exported
+        else:
+            changed = export("disk", image, tls="require")
+        new = export("new", image, lock=False)
+        assert "read again" in configuration.reload(server, changed, new)
+        for name in ("disk", "new") if required_by == "the server" else ("disk",):
+            assert client.option_type(OPT_GO, go_payload(name)) == REP_ERR_TLS_REQD
     server.stop()

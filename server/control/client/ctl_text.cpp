@@ -33,6 +33,7 @@ std::string modes(const json::object& entry) {
   if (flag(entry, "read_only")) words += ", read-only";
   if (flag(entry, "paused")) words += ", PAUSED";
   if (flag(entry, "sync_failed")) words += ", A SYNC FAILED";
+  if (flag(entry, "file_replaced")) words += ", ITS FILE WAS REPLACED: reload";
   if (const auto slow = number(entry, "requests_slow"); slow > 0)
     words += ", " + plural(static_cast<std::uint64_t>(slow), "request") + " UNDER WAY FOR TOO LONG";
   return words;

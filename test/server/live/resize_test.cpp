@@ -27,7 +27,7 @@ struct ServedFile {
   }
 
   std::shared_ptr<engine::BlockDevice> open(const server::ExportConfig& other) {
-    return server::open_export(other, {device});
+    return server::open_export(other, {.predecessors = {device}});
   }
   off_t length() const {
     struct stat status {};
