@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/check.h"
+#include "engine/mutex.h"
 #include "server/base/blocking_task.h"
 #include "server/base/user_error.h"
 #include "server/export/open_export.h"
@@ -39,6 +40,28 @@ struct DeviceExchange::Replacement {
   std::shared_ptr<engine::BlockDevice> device;
   std::vector<std::vector<LooseQueue>> queues;  // for each worker, one for each of the group
   int claimed = 0;                              // or the -errno of it
+
+  // True: it is being opened still, and what that has changed is undone at its end.
+  bool abandon() {
+    const engine::MutexLock lock(mutex);
+    abandoned = true;
+    return !ended;
+  }
+
+  engine::Mutex mutex;
+  bool ended LOOPNBD_GUARDED_BY(mutex) = false;
+  bool abandoned LOOPNBD_GUARDED_BY(mutex) = false;
+};
+
+struct DeviceExchange::Ending {
+  ~Ending() {
+    const engine::MutexLock lock(replacement.mutex);
+    replacement.ended = true;
+    if (replacement.abandoned) change.roll_back(old);
+  }
+  Replacement& replacement;
+  DeviceChange& change;
+  engine::BlockDevice& old;
 };
 
 DeviceExchange::DeviceExchange(const LiveServer& server, Quiescer& quiescer, ExportGroup group)
@@ -52,6 +75,8 @@ Awaitable<void> DeviceExchange::prepare(std::shared_ptr<DeviceChange> change, Ex
       [replacement = replacement_, group = group_, change = std::move(change),
        config = std::move(config), &bounds = server_.bounds, sync_errors = server_.sync_errors] {
         const auto old = group.front()->device();
+        // Also when it throws, and when nobody waits for it any more.
+        const auto end = Ending{*replacement, *change, *old};
         change->prepare(config, *old);
         auto context = engine::OpenContext{};
         context.predecessors = {old};
@@ -76,9 +101,7 @@ Awaitable<void> DeviceExchange::prepare(std::shared_ptr<DeviceChange> change, Ex
 Awaitable<void> DeviceExchange::roll_back(std::shared_ptr<DeviceChange> change) {
   const auto undoing = std::function<void()>(
       [change = std::move(change), replacement = replacement_, old = group_.front()->device()] {
-        replacement->queues.clear();
-        replacement->device.reset();
-        change->roll_back(*old);
+        if (!replacement->abandon()) change->roll_back(*old);
       });
   co_await run_blocking(server_.io_context, server_.pool, undoing);
 }
@@ -90,14 +113,11 @@ Awaitable<void> DeviceExchange::commit() {
     for (auto& queue : replacement.queues.at(index)) worker.exchange(queue);
   });
   co_await server_.on_each_worker(exchanging);
+  replacement.device->commit();
   for (const auto& member : group_) member->set_device(replacement.device);
   co_await quiescer_.resume(group_);
   // The queues of the old device are in their places now; taking them down may block.
-  const auto finishing = std::function<void()>([replacement = replacement_] {
-    replacement->device->commit();
-    replacement->queues.clear();
-  });
-  co_await run_blocking(server_.io_context, server_.pool, finishing);
+  run_detached(server_.pool, [replacement = replacement_] { replacement->queues.clear(); });
 }
 
 }  // namespace server

@@ -29,6 +29,7 @@ class DeviceExchange {
 
  private:
   struct Replacement;
+  struct Ending;
 
   const LiveServer& server_;
   Quiescer& quiescer_;

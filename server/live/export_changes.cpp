@@ -17,7 +17,11 @@ class Planner {
  public:
   Planner(const ExportTable& current, const std::vector<std::shared_ptr<Export>>& gone,
           const Bounds& bounds, const PlanTerms& terms)
-      : bounds_(bounds), terms_(terms), replaceable_(current.all()), gone_(gone) {}
+      : bounds_(bounds),
+        terms_(terms),
+        current_(current),
+        replaceable_(current.all()),
+        gone_(gone) {}
 
   ExportChanges plan(std::vector<ExportConfig> configs) {
     auto exports = std::vector<std::shared_ptr<Export>>(configs.size());
@@ -57,10 +61,17 @@ class Planner {
     return terms_.reopen_replaced && !target.device()->is_at_path();
   }
 
+  // Its device has left its lock to another one. It serves the clients that it has, and no others.
+  bool has_given_way(const Export& target) const {
+    const auto replaces = [&](const auto& entry) { return entry->replaces(target); };
+    return std::ranges::any_of(current_.all(), replaces) || std::ranges::any_of(gone_, replaces);
+  }
+
   std::shared_ptr<Export> make(ExportConfig config) {
     auto device = std::shared_ptr<engine::BlockDevice>{};
     for (const auto& entry : replaceable_)
-      if (device == nullptr && has_same_device(entry->config(), config) && !is_replaced(*entry))
+      if (device == nullptr && has_same_device(entry->config(), config) && !is_replaced(*entry) &&
+          !has_given_way(*entry))
         device = entry->device();
     if (device == nullptr) device = open(config);
     auto replaced = std::vector<std::weak_ptr<const Export>>{};
@@ -111,6 +122,7 @@ class Planner {
 
   const Bounds& bounds_;
   const PlanTerms& terms_;
+  const ExportTable& current_;
   std::vector<std::shared_ptr<Export>> replaceable_;
   const std::vector<std::shared_ptr<Export>>& gone_;
   ExportChanges changes_;

@@ -131,6 +131,22 @@ TEST_CASE("an export that has left the table and still has clients is displaced,
   CHECK(changes.names.added == Names{"b"});
 }
 
+TEST_CASE("a device that has given way is not used again, though it still has clients") {
+  const auto file = test::TemporaryFile(content);
+  auto plan = Plan({config_of("a", file)});
+  const auto first = plan.table->find("a");
+  auto config = config_of("a", file);
+  config.read_only = true;
+  auto changes = plan.change({config});
+  server::claim_devices(changes);
+  server::commit_devices(changes);
+  plan.table = changes.table;
+  plan.gone.push_back(first);
+  changes = plan.change({config_of("a", file)});
+  REQUIRE(changes.opened.size() == 1);
+  CHECK(changes.opened.front()->device() != first->device());
+}
+
 TEST_CASE("an export waits for all that its predecessor has had to wait for") {
   const auto file = test::TemporaryFile(content);
   auto plan = Plan({config_of("a", file)});
