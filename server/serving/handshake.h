@@ -28,9 +28,8 @@ std::optional<Handshake> resume_handshake(ClientState state, const ExportTable& 
 
 // Runs until the client has chosen an export, or nothing when the connection is to be closed. The
 // client chooses from what `exports` is at each moment, and on the terms of TLS of that moment. The
-// caller enforces the deadline by
-// closing the transport, which ends it. STARTTLS replaces the transport. `tls`: nullptr where there
-// is none. The arguments outlive the coroutine.
+// caller enforces the deadline by closing the transport, which ends it. STARTTLS replaces the
+// transport. `tls`: nullptr where there is none. The arguments outlive the coroutine.
 Awaitable<std::optional<Handshake>> negotiate(std::unique_ptr<Transport>& transport,
                                               const std::shared_ptr<const ExportTable>& exports,
                                               const Bounds& bounds,
