@@ -118,6 +118,16 @@ struct Server {
     result.get();
   }
 
+  static std::string what_it_reads(test::Client& client) {
+    try {
+      const auto read = client.call(proto::Command::read, 0, 512);
+      if (read.error != 0) return "is refused";
+      return std::string("reads ") + static_cast<char>(read.data[0]);
+    } catch (const std::exception& failure) {
+      return failure.what();
+    }
+  }
+
   std::string describe() {
     auto out = std::ostringstream();
     for (const auto& entry : exports.table()->all())
@@ -130,10 +140,7 @@ struct Server {
     const auto credentials = tls->credentials();
     out << "TLS " << (credentials ? static_cast<int>(credentials->mode()) : -1) << '\n';
     for (const auto& name : listeners.names()) out << "listens on " << name << '\n';
-    for (auto& client : clients) {
-      const auto read = client.call(proto::Command::read, 0, 512);
-      out << "reads " << (read.error == 0 ? static_cast<char>(read.data[0]) : '!') << '\n';
-    }
+    for (auto& client : clients) out << what_it_reads(client) << '\n';
     for (const auto& name : open_files()) out << name << '\n';
     return out.str();
   }
