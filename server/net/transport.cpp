@@ -1,7 +1,7 @@
 #include "server/net/transport.h"
 
 #include <fcntl.h>
-#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -43,10 +43,9 @@ void Transport::close() noexcept {
   if (stream_.output && stream_.output->is_open()) stream_.output->close(ignored);
 }
 
-bool Transport::peer_has_closed() noexcept {
-  if (!stream_.input.is_open()) return true;
-  auto state = pollfd{.fd = stream_.input.native_handle(), .events = POLLRDHUP, .revents = 0};
-  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+bool Transport::has_input() noexcept {
+  auto count = 0;
+  return has_buffered_input() || ::ioctl(input_descriptor(), FIONREAD, &count) != 0 || count > 0;
 }
 
 SocketTransport::SocketTransport(asio::io_context& io_context, engine::FileDescriptor socket,

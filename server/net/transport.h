@@ -60,8 +60,10 @@ class Transport {
   // Ends pending waits and closes.
   virtual void close() noexcept;
 
-  // The client has closed its side, whether or not all it sent has been read.
-  bool peer_has_closed() noexcept;
+  // Where input comes from; open until close().
+  int input_descriptor() noexcept { return stream_.input.native_handle(); }
+  // There is something to read, from the kernel or otherwise.
+  bool has_input() noexcept;
 
   const ClientIdentity& client() const noexcept { return stream_.client; }
   // The name of the other side, for the log.

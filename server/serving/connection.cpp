@@ -8,6 +8,7 @@
 #include "engine/check.h"
 #include "server/base/log.h"
 #include "server/serving/connection_host.h"
+#include "server/serving/unread_requests.h"
 
 namespace server {
 namespace {
@@ -59,21 +60,21 @@ Connection::Connection(ConnectionHost& host, std::unique_ptr<Transport> transpor
 
 void Connection::set_life(Life next) noexcept {
   LOOPNBD_ASSERT(next > life_);
-  life_ = next;
-  if (life_ >= Life::ending) lease_.release();
+  const auto took_requests = std::exchange(life_, next) < Life::ending;
+  if (!took_requests || life_ < Life::ending) return;
+  lease_.release();
+  if (!read_only()) host_.note_ending(*this);
 }
 
 void Connection::start() {
   if (life_ != Life::admitted) return;
   set_life(Life::serving);
   log::connection(account_.fields(), "{}: attached to \"{}\"{}", account_.peer(), target_->name(),
-                  is_read_only(rules_) ? ", read-only" : "");
+                  read_only() ? ", read-only" : "");
   schedule();
 }
 
-bool Connection::client_is_gone() const noexcept {
-  return life_ >= Life::ending || transport_->peer_has_closed();
-}
+bool Connection::read_only() const noexcept { return is_read_only(rules_); }
 
 bool Connection::stalled() const noexcept {
   return !progressed_ && (waiting_writable_ || (submitter_.filling() && !blocked_));
@@ -89,7 +90,17 @@ bool Connection::input_is_over() const noexcept {
 }
 
 bool Connection::spent() const noexcept {
-  return life_ == Life::over || (input_is_over() && submitter_.in_flight() == 0);
+  if (life_ == Life::over || read_only()) return true;
+  return submitter_.changes_in_flight() == 0 && !may_have_unread_changes();
+}
+
+// A request that changes the export may come next: it was received and not begun,
+// or may still be received.
+bool Connection::may_have_unread_changes() const noexcept {
+  if (life_ >= Life::broken) return false;
+  const auto all_received = life_ == Life::ending || (client_is_gone_ && !transport_->has_input());
+  if (!all_received || framer_.phase() != RequestFramer::Phase::header) return true;
+  return may_change(early_input_.empty() ? framer_.unread() : early_input_, rules_);
 }
 
 void Connection::schedule() noexcept {
@@ -340,7 +351,7 @@ void Connection::send_replies() noexcept {
 
 void Connection::complete(Piece& piece, std::int64_t result) noexcept {
   auto& request = *piece.request;
-  submitter_.note_completed();
+  submitter_.note_completed(piece);
   request.piece_completed(host_.now());
   if (result < 0) {
     const auto error_number = static_cast<int>(-result);
@@ -391,7 +402,7 @@ void Connection::abandon(std::string_view reason) noexcept {
 }
 
 void Connection::end_if_done() noexcept {
-  if (spent()) host_.note_spent();
+  if ((life_ >= Life::ending || client_is_gone_) && spent()) host_.note_spent(*this);
   if (!slots_.empty() || submitter_.in_flight() > 0 || !input_is_over()) return;
   const auto broken = life_ == Life::broken;
   set_life(Life::over);
@@ -436,7 +447,7 @@ ConnectionStatus Connection::status() const {
   status.peer = account_.peer();
   status.protection = transport_ == nullptr ? "" : transport_->protection();
   status.export_name = target_->name();
-  status.read_only = is_read_only(rules_);
+  status.read_only = read_only();
   status.age = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - since_);
   status.requests = totals.requests;
   status.bytes_read = totals.bytes_read;

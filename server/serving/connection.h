@@ -59,8 +59,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const Export& target() const noexcept { return *target_; }
   ExportQueue& queue() const noexcept { return queue_; }
   bool encrypted() const noexcept { return encrypted_; }
-  // The client has closed its side, perhaps with requests still unread.
-  bool client_is_gone() const noexcept;
+  // As the client was told.
+  bool read_only() const noexcept;
   std::uint64_t id() const noexcept { return arrival_; }  // unique while the process lives
   // Its handshake was over first; an order over all workers. Any thread.
   bool precedes(const Connection& other) const noexcept { return arrival_ < other.arrival_; }
@@ -71,8 +71,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // It waits for memory or slots, has got none, and it is not for its client to change that.
   bool starving() const noexcept;
 
-  // Nothing that it was sent can touch the export any more, though replies may still be on their
-  // way.
+  // Where its requests come from.
+  int input_descriptor() noexcept { return transport_->input_descriptor(); }
+  // The client has closed its side, perhaps with requests still unread.
+  void note_client_gone() noexcept { client_is_gone_ = true; }
+  // Nothing that it was sent can change the export any more, though it may read on, and replies may
+  // still be on their way.
   bool spent() const noexcept;
 
   // One of its requests is under way for longer than is usual. Said once.
@@ -96,6 +100,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void take_early_input() noexcept;
   bool wants_input() const noexcept;
   bool input_is_over() const noexcept;
+  bool may_have_unread_changes() const noexcept;
   void wait_readable();
   void wait_writable();
   void receive_while_possible() noexcept;
@@ -144,6 +149,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool receive_blocked_ = false;      // there was no buffer to receive into
   bool payload_flag_missed_ = false;  // a WRITE lacked PAYLOAD_LEN, and the log says so
   bool progressed_ = true;            // bytes have moved, or it got what it waited for
+  bool client_is_gone_ = false;       // it has closed its side
   bool scheduled_ = false;
   bool waiting_for_resources_ = false;
   bool waiting_for_limit_ = false;

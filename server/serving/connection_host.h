@@ -40,8 +40,11 @@ class ConnectionHost {
   virtual void schedule(Connection& connection) = 0;
   // The connection is told when slots or buffers may have become free.
   virtual void wait_for_resources(Connection& connection) = 0;
-  // A connection can change nothing any more: somebody may wait for that.
-  virtual void note_spent() = 0;
+  // A connection that may write takes no further requests. Before its transport is closed.
+  virtual void note_ending(Connection& connection) = 0;
+  // A connection that takes no further requests, or whose client is gone, can change nothing any
+  // more: somebody may wait for that.
+  virtual void note_spent(Connection& connection) = 0;
   // Nothing of the connection is in flight any more; it is destroyed when the turn ends. A
   // transport is closed gently, so that the last replies arrive.
   virtual void remove(Connection& connection, std::unique_ptr<Transport> transport) = 0;

@@ -40,8 +40,13 @@ class RequestSubmitter {
   Request& drop_current() noexcept;
 
   // An operation has completed.
-  void note_completed() noexcept { --in_flight_; }
+  void note_completed(const Piece& piece) noexcept {
+    --in_flight_;
+    changes_in_flight_ -= changes(piece);
+  }
   std::size_t in_flight() const noexcept { return in_flight_; }  // operations
+  // Those of them that change the device.
+  std::size_t changes_in_flight() const noexcept { return changes_in_flight_; }
   bool invariants() const noexcept;
 
  private:
@@ -50,6 +55,11 @@ class RequestSubmitter {
   Piece* take_piece(engine::Operation operation, bool undivided) noexcept;
   Need submit_undivided(Request& request, engine::Operation operation) noexcept;
   void submit(Piece& piece) noexcept;
+  static bool changes(const Piece& piece) noexcept {
+    using enum engine::Operation;
+    return piece.operation == write || piece.operation == discard ||
+           piece.operation == write_zeroes;
+  }
 
   ConnectionHost& host_;
   ExportQueue& queue_;
@@ -62,11 +72,13 @@ class RequestSubmitter {
   std::uint64_t next_offset_ = 0;  // where the next piece of current_ begins
   std::uint64_t remaining_ = 0;    // bytes of current_ without a piece
   std::size_t in_flight_ = 0;
+  std::size_t changes_in_flight_ = 0;
 };
 
 // Inline: on the path of every request.
 inline void RequestSubmitter::submit(Piece& piece) noexcept {
   ++in_flight_;
+  changes_in_flight_ += changes(piece);
   piece.request->piece_submitted(host_.now(), queue_.held());
   host_.submit(queue_, piece);
 }

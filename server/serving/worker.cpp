@@ -30,7 +30,7 @@ Worker::Worker(const Bounds& bounds, std::shared_ptr<const ExportTable> exports,
                         begin(std::move(transport), std::move(handshake));
                       },
                   .gone = [this] { count_gone(); }}),
-      fence_(io_context(), connections_),
+      fence_(io_context()),
       starvation_watch_(io_context(), connections_, waiting_for_resources_, bounds.stall_deadline),
       slow_watch_(*this, queues_) {}
 
@@ -164,6 +164,8 @@ void Worker::begin(std::unique_ptr<Transport> transport, Handshake handshake) {
   queue.add_connection();
   queue.metrics().connections_begun.add(1);
   if (connection->encrypted()) queue.metrics().tls_connections_begun.add(1);
+  if (!connection->read_only() && !fence_.watch(*connection))
+    connection->abandon("the kernel cannot watch it, too");
   asio::co_spawn(io_context(), begin_transmission(std::move(connection)), asio::detached);
 }
 
@@ -188,6 +190,7 @@ void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport
   if (connection.encrypted()) queue.metrics().tls_connections_ended.add(1);
   std::erase(scheduled_, &connection);
   std::erase(waiting_for_resources_, &connection);
+  fence_.note_spent(connection);
   if (transport == nullptr) return count_gone();
   reception_.linger(std::move(transport));
 }

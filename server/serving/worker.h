@@ -125,7 +125,8 @@ class Worker final : public ConnectionHost {
   void submit(ExportQueue& queue, engine::Io& io) noexcept override { queues_.submit(queue, io); }
   void schedule(Connection& connection) override { scheduled_.push_back(&connection); }
   void wait_for_resources(Connection& connection) override;
-  void note_spent() override { fence_.note_spent(); }
+  void note_ending(Connection& connection) override { fence_.note_ending(connection); }
+  void note_spent(Connection& connection) override { fence_.note_spent(connection); }
   void remove(Connection& connection, std::unique_ptr<Transport> transport) override;
 
  private:

@@ -22,7 +22,8 @@ class TestHost final : public server::ConnectionHost {
   void submit(server::ExportQueue&, engine::Io& io) noexcept override { submitted.push_back(&io); }
   void schedule(server::Connection& connection) override { scheduled.push_back(&connection); }
   void wait_for_resources(server::Connection&) override {}
-  void note_spent() override {}
+  void note_ending(server::Connection&) override {}
+  void note_spent(server::Connection&) override {}
   void remove(server::Connection&, std::unique_ptr<server::Transport>) override {}
 
   // Its address is all that the slots of a connection know of it.
