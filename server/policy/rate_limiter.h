@@ -1,7 +1,8 @@
 // How fast an export, or one client of it, may be used: token buckets that all workers share
-// without locks. A request is charged when it begins, whatever its size; the debt makes the next
-// one wait. Each connection waits with one request at a time, in the order in which they were
-// charged, so that connections share fairly. Time is an input.
+// without locks. A request is charged once, whatever its size; the debt makes the next one wait.
+// A request that is not carried out gets back what it was charged. Each connection waits with
+// one request at a time, in the order in which they were charged, so that connections share fairly.
+// Time is an input.
 #pragma once
 
 #include <array>
@@ -54,8 +55,12 @@ class TokenBucket {
   void set(std::uint64_t per_second, double burst_seconds) noexcept;
   // Takes `amount` out and returns when what it is for may begin. Any thread.
   Time take(std::uint64_t amount, Time now) noexcept;
+  // Takes back an `amount` that was taken for nothing. Any thread.
+  void give_back(std::uint64_t amount) noexcept;
 
  private:
+  static std::int64_t price(std::uint64_t amount, std::uint64_t per_second) noexcept;
+
   std::atomic<std::uint64_t> per_second_{0};
   std::atomic<std::int64_t> burst_{0};  // nanoseconds
   // When all that was taken will have been earned; nanoseconds of the clock.
@@ -71,6 +76,9 @@ class RateLimiter {
   // Charges one request; when it may begin.
   Time take_read(std::uint64_t bytes, Time now) noexcept;
   Time take_write(std::uint64_t bytes, Time now) noexcept;
+  // One that was charged is not carried out.
+  void give_back_read(std::uint64_t bytes) noexcept;
+  void give_back_write(std::uint64_t bytes) noexcept;
 
  private:
   std::atomic<bool> any_{false};
@@ -100,6 +108,7 @@ class ExportLimiter {
   RateLimits all_limits_ LOOPNBD_GUARDED_BY(mutex_);
   RateLimits client_limits_ LOOPNBD_GUARDED_BY(mutex_);
   std::map<std::string, std::weak_ptr<RateLimiter>> clients_ LOOPNBD_GUARDED_BY(mutex_);
+  std::size_t sweep_at_ LOOPNBD_GUARDED_BY(mutex_) = 0;  // entries: then those that are gone go
 };
 
 }  // namespace server

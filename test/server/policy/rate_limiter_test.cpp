@@ -113,3 +113,30 @@ TEST_CASE("limits are changed for clients that are there") {
   limiter.set({}, {});
   CHECK_FALSE(client->any());
 }
+
+TEST_CASE("a bucket in debt for centuries does not overflow") {
+  auto bucket = TokenBucket();
+  bucket.set(1, 0);
+  for (auto count = 0; count < 3'000'000; ++count) bucket.take(UINT64_MAX, start);
+  CHECK(bucket.take(1, start) > start + 24h * 365 * 100);
+}
+
+TEST_CASE("what is given back lets the next request begin, and is no credit") {
+  auto bucket = TokenBucket();
+  bucket.set(10, 0);
+  bucket.take(1000, start);
+  CHECK(bucket.take(10, start) == start + 100s);
+  bucket.give_back(10);
+  bucket.give_back(1000);
+  CHECK(bucket.take(1, start + 1s) == start + 1s);
+  bucket.give_back(1000);
+  CHECK(bucket.take(1, start + 1s) == start + 1s);
+  CHECK(bucket.take(1, start + 1s) == start + 1100ms);
+}
+
+TEST_CASE("the limit of a client that comes back is the one it had, however many came meanwhile") {
+  auto limiter = ExportLimiter({}, {.read_iops = 1, .burst_seconds = 0});
+  const auto first = limiter.for_client("first");
+  for (auto index = 0; index < 1000; ++index) limiter.for_client(std::to_string(index));
+  CHECK(limiter.for_client("first") == first);
+}

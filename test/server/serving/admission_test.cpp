@@ -50,3 +50,36 @@ TEST_CASE("without limits nothing is limited") {
   auto limiter = server::ExportLimiter({}, {});
   CHECK_FALSE(Admission(limiter, limiter.for_client("host")).limited());
 }
+
+TEST_CASE("a request that waits for its client's limit takes nothing from others") {
+  auto limiter = server::ExportLimiter({.read_bytes = 1U << 20, .burst_seconds = 0},
+                                       {.read_iops = 1, .burst_seconds = 0});
+  auto waiting = Admission(limiter, limiter.for_client("greedy"));
+  auto other = Admission(limiter, limiter.for_client("modest"));
+  const auto now = server::Clock::now();
+  waiting.charge(request(Command::read, 512), now);
+  waiting.forget();
+  const auto large = request(Command::read, 32U << 20);
+  const auto turn = waiting.charge(large, now);
+  CHECK(turn > now + 900ms);
+  CHECK_FALSE(waiting.charged());
+  CHECK(other.charge(request(Command::read, 512), now) <= now + 1ms);
+  CHECK(waiting.charge(large, turn) <= turn);
+  CHECK(waiting.charged());
+  // Now it is its turn, and others wait for what it was charged.
+  other.forget();
+  CHECK(other.charge(request(Command::read, 512), turn) > turn + 10s);
+}
+
+TEST_CASE("a request that never begins gets its charges back") {
+  const auto limits = server::RateLimits{.write_iops = 1, .write_bytes = 512, .burst_seconds = 0};
+  auto limiter = server::ExportLimiter(limits, limits);
+  const auto now = server::Clock::now();
+  {
+    auto admission = Admission(limiter, limiter.for_client("host"));
+    admission.charge(request(Command::write, 1U << 20), now);
+    CHECK(admission.charged());
+  }
+  auto admission = Admission(limiter, limiter.for_client("host"));
+  CHECK(admission.charge(request(Command::write, 512), now) <= now);
+}
