@@ -38,7 +38,6 @@ COVERED_BY = {
     "server/net/tls_config.cpp": "test/server/config/validate_test.cpp",
     "server/net/socket_options.cpp": "test/system/listen_test.py",
     "server/net/transport.cpp": "test/server/serving/connection_test.cpp",
-    "server/policy/client_identity.cpp": "test/system/access_test.py",
     "server/process/daemon.cpp": "test/vm/attach_test.py",
     "server/process/memory_pressure.cpp": "test/vm/attach_test.py",
     "server/process/wake_latency.cpp": "test/system/wake_latency_test.py",

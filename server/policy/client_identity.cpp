@@ -67,10 +67,14 @@ ClientIdentity identify(int socket) {
     client.address = address_of(ip4);
   } else if (peer.ss_family == AF_INET6) {
     const auto& ip6 = reinterpret_cast<const sockaddr_in6&>(peer);
-    ::inet_ntop(AF_INET6, &ip6.sin6_addr, text.data(), text.size());
-    client.host = text.data();
-    client.name = fmt::format("[{}]:{}", client.host, ntohs(ip6.sin6_port));
     client.address = address_of(ip6);
+    // A socket for both families, of a service manager, say, must not make two clients of one.
+    const auto is_ip4 = client.address->is_ip4;
+    ::inet_ntop(is_ip4 ? AF_INET : AF_INET6, client.address->bytes.data(), text.data(),
+                text.size());
+    client.host = text.data();
+    client.name = is_ip4 ? fmt::format("{}:{}", client.host, ntohs(ip6.sin6_port))
+                         : fmt::format("[{}]:{}", client.host, ntohs(ip6.sin6_port));
   } else if (peer.ss_family == AF_UNIX) {
     auto credentials = ucred{};
     length = sizeof credentials;
