@@ -44,7 +44,7 @@ COVERED_BY = {
     "server/reload.cpp": "test/system/reload_test.py",
     "server/server.cpp": "test/system/shutdown_test.py",
     "server/serving/connection_host.cpp": "test/server/serving/worker_test.cpp",
-    "server/serving/reception.cpp": "test/server/serving/handshake_test.cpp",
+    "server/serving/request_rules.cpp": "test/server/serving/connection_test.cpp",
     "server/watch/http.cpp": "test/system/http_test.py",
     "server/watch/notify.cpp": "test/system/notify_test.py",
 }

@@ -1,6 +1,7 @@
 #include "server/serving/reception.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "server/base/log.h"
@@ -20,8 +21,8 @@ void Reception::accept(std::unique_ptr<Transport> transport) {
   metrics_.connections_served.add(1);
   log::debug({.client = transport->peer()}, "{}: connected", transport->peer());
   auto client = add(std::move(transport), host_.bounds().handshake_deadline);
-  close_oldest_beyond_bound();
-  asio::co_spawn(host_.io_context(), negotiate(std::move(client)), asio::detached);
+  close_one_beyond_bound();
+  asio::co_spawn(host_.io_context(), negotiate(client), gone_on_failure(client));
 }
 
 void Reception::accept(std::unique_ptr<Transport> transport, ClientState state) {
@@ -38,7 +39,7 @@ void Reception::accept(std::unique_ptr<Transport> transport, ClientState state) 
 
 void Reception::linger(std::unique_ptr<Transport> transport) {
   auto client = add(std::move(transport), host_.bounds().linger_deadline);
-  asio::co_spawn(host_.io_context(), linger_until_closed(std::move(client)), asio::detached);
+  asio::co_spawn(host_.io_context(), linger_until_closed(client), gone_on_failure(client));
 }
 
 void Reception::drain() {
@@ -64,21 +65,47 @@ void Reception::remove(Client& client) {
   std::erase_if(clients_, [&](const auto& entry) { return entry.get() == &client; });
 }
 
-void Reception::close_oldest_beyond_bound() {
+void Reception::close_one_beyond_bound() {
   if (clients_.size() <= host_.bounds().handshakes_max_per_worker) return;
-  // Slow or silent clients must not keep others out: the one that has had the most time goes.
-  const auto oldest = clients_.front();
-  clients_.erase(clients_.begin());  // now: the next one may come before this one has gone
+  // Slow or silent clients must not keep others out: of the host that has the most of them, the one
+  // that has had the most time goes.
+  auto counts = std::map<std::string_view, std::size_t>{};
+  for (const auto& client : clients_) ++counts[host_of(*client)];
+  const auto crowd =
+      std::ranges::max_element(counts, {}, [](const auto& entry) { return entry.second; });
+  const auto place =
+      std::ranges::find(clients_, crowd->first, [](const auto& entry) { return host_of(*entry); });
+  const auto client = *place;
+  clients_.erase(place);  // now: the next one may come before this one has gone
   log::connection<log::Level::warn>(
-      {.client = oldest->transport->peer()},
+      {.client = client->transport->peer()},
       "{}: closed: {} clients are connected that have not chosen an export",
-      oldest->transport->peer(), clients_.size());
-  oldest->transport->close();
+      client->transport->peer(), clients_.size());
+  client->transport->close();
+}
+
+std::string_view Reception::host_of(const Client& client) {
+  return client.transport->client().host;
 }
 
 bool Reception::accepts(const Handshake& handshake) const {
   return !draining_ &&
          exports_.accepts(*handshake.target, handshake.state.negotiated.export_description.size);
+}
+
+std::function<void(std::exception_ptr)> Reception::gone_on_failure(std::shared_ptr<Client> client) {
+  return [this, client = std::move(client)](const std::exception_ptr& failure) {
+    if (!failure) return;
+    // Memory is missing, as a rule: this client is lost, but not its place, which others need.
+    try {
+      std::rethrow_exception(failure);
+    } catch (const std::exception& exception) {
+      log::error({}, "a client is closed: {}", exception.what());
+    }
+    remove(*client);
+    client->transport.reset();
+    events_.gone();
+  };
 }
 
 Awaitable<void> Reception::negotiate(std::shared_ptr<Client> client) {

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "server/base/asio.h"
@@ -53,8 +55,10 @@ class Reception {
 
   std::shared_ptr<Client> add(std::unique_ptr<Transport> transport, std::chrono::seconds deadline);
   void remove(Client& client);
-  void close_oldest_beyond_bound();
+  void close_one_beyond_bound();
+  static std::string_view host_of(const Client& client);
   bool accepts(const Handshake& handshake) const;
+  std::function<void(std::exception_ptr)> gone_on_failure(std::shared_ptr<Client> client);
   Awaitable<void> negotiate(std::shared_ptr<Client> client);
   Awaitable<void> linger_until_closed(std::shared_ptr<Client> client);
 
