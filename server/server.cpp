@@ -17,6 +17,7 @@
 #include "server/control/control_commands.h"
 #include "server/export/open_export.h"
 #include "server/net/attach_commands.h"
+#include "server/net/socket_options.h"
 
 namespace server {
 namespace {
@@ -199,6 +200,7 @@ void Server::serve(engine::FileDescriptor socket, ClientIdentity client) {
   }
   const auto least_loaded = std::ranges::min_element(
       workers_, {}, [](const auto& worker) { return worker->connection_count(); });
+  if (bounds_.send_buffer != 0) limit_send_buffer(socket.get(), bounds_.send_buffer);
   (*least_loaded)->serve(std::move(socket), std::move(client));
 }
 

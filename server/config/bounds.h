@@ -12,11 +12,12 @@ namespace server {
 
 struct Bounds {
   std::uint32_t workers = 1;
-  std::size_t memory = 0;                       // bytes of data in flight
-  std::size_t memory_per_worker = 0;            // bytes
-  bool memory_resident = false;                 // all of it from the start, and kept
-  ContainerLimits container;                    // for people
-  std::uint32_t connections_max = 0;            // of the process
+  std::size_t memory = 0;             // bytes of data in flight
+  std::size_t memory_per_worker = 0;  // bytes
+  bool memory_resident = false;       // all of it from the start, and kept
+  ContainerLimits container;          // for people
+  std::uint32_t connections_max = 0;  // of the process
+  std::size_t send_buffer = 0;  // bytes the kernel keeps of replies to a client; 0: it decides
   std::uint32_t handshakes_max_per_worker = 0;  // connections that have not reached transmission
   std::uint32_t options_max = 0;                // options one client may send
   std::uint32_t requests_max_per_connection =
@@ -36,7 +37,7 @@ struct Bounds {
   std::chrono::seconds fence_deadline{
       10};  // how long a new connection waits for those whose clients are gone
   std::chrono::seconds stall_deadline{
-      5};  // how long a client may neither send nor read while another waits for memory
+      5};  // how long a client is watched before it is too slow, while another waits for memory
 };
 
 // Values that the configuration leaves open are derived from the processors that the process may

@@ -45,6 +45,7 @@ struct ExportConfig {
 inline constexpr std::string_view default_listen_address = "127.0.0.1:10809";
 inline constexpr std::uint64_t default_memory = 64U << 20;  // bytes; less in a small container
 inline constexpr std::uint32_t connections_max = 1U << 20;
+inline constexpr std::uint32_t default_connections = 1000;  // fewer in a small container
 inline constexpr std::uint32_t workers_max = 256;
 inline constexpr std::uint32_t busy_poll_us_max = 1000;
 inline constexpr std::uint32_t wake_latency_us_max = 1000;
@@ -56,8 +57,8 @@ struct Config {
       listen;                 // as written; empty: the default address, or what systemd passes
   std::uint32_t workers = 0;  // 0: derived
   std::optional<std::uint64_t> memory;  // bytes: the budget for data in flight; nothing: derived
-  std::uint32_t connections_max = 1000;
-  std::uint32_t busy_poll_us = 0;  // a worker looks for more so long before it sleeps
+  std::optional<std::uint32_t> connections_max;  // nothing: derived
+  std::uint32_t busy_poll_us = 0;                // a worker looks for more so long before it sleeps
   std::optional<std::uint32_t>
       wake_latency_us;  // no processor sleeps deeper while clients are at work
   std::string log_level = "info";

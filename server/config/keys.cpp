@@ -169,9 +169,11 @@ std::vector<ServerKey> make_serving_keys() {
           "64M or 4M a worker; less in a small container", "Budget for data in flight",
           "In a container with a memory limit, the default is at most half of what 16M for the "
           "program leave of it."),
-      server_row<&Config::connections_max>({"", "max_connections", "--max-connections"},
-                                           count_type(1, connections_max), Effect::restart, "1000",
-                                           "Connections served at once"),
+      server_row<&Config::connections_max>(
+          {"", "max_connections", "--max-connections"}, count_type(1, connections_max),
+          Effect::restart, "1000; fewer in a small container", "Connections served at once",
+          "In a container with a memory limit, the default is so many that what the kernel and TLS "
+          "keep for each of them fits into what the data in flight leave."),
       server_row<&Config::busy_poll_us>(
           {"", "busy_poll_us", "--busy-poll-us"}, count_type(0, busy_poll_us_max), Effect::restart,
           "0",

@@ -4,6 +4,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 namespace server {
 namespace {
 
@@ -23,6 +25,14 @@ bool is_local(int socket) noexcept {
 }
 
 }  // namespace
+
+void limit_send_buffer(int socket, std::size_t size) noexcept {
+  const auto value = static_cast<int>(std::min<std::size_t>(size, local_send_buffer_size * 2));
+  // The kernel doubles the one. TCP goes on sizing its buffers, with what is under way and what the
+  // other end has room for; only what waits for that is limited.
+  if (is_local(socket)) return set_option(socket, SOL_SOCKET, SO_SNDBUF, value / 2);
+  set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, value);
+}
 
 void configure(int socket, const KeepAlive& keep_alive) noexcept {
   // TCP sizes its buffers by itself.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 
 namespace server {
 
@@ -14,5 +15,9 @@ struct KeepAlive {
 
 // Options that a socket's family does not know are left out. Any thread.
 void configure(int socket, const KeepAlive& keep_alive) noexcept;
+
+// The kernel keeps at most about `size` bytes of what was written and the other end has not read.
+// Any thread.
+void limit_send_buffer(int socket, std::size_t size) noexcept;
 
 }  // namespace server

@@ -80,6 +80,30 @@ TEST_CASE("workers and memory follow the processors and the container") {
   }
 }
 
+TEST_CASE("what is kept for the connections fits into what a container leaves") {
+  constexpr auto MiB = std::uint64_t{1} << 20;
+  for (const auto limit : {24 * MiB, 64 * MiB, 200 * MiB, 1024 * MiB, 8192 * MiB}) {
+    for (const auto mode : {proto::TlsMode::off, proto::TlsMode::require}) {
+      CAPTURE(limit, static_cast<int>(mode));
+      auto config = server::Config{};
+      config.tls.mode = mode;
+      const auto bounds = server::derive_bounds(config, 2, {limit, {}});
+      CHECK(bounds.connections_max >= 16);
+      CHECK(bounds.connections_max <= 1000);
+      CHECK(bounds.send_buffer >= 64U << 10);
+      const auto tls = mode == proto::TlsMode::off ? 0U : 60U << 10;
+      if (limit >= 64 * MiB)
+        CHECK(16 * MiB + bounds.memory + bounds.connections_max * (bounds.send_buffer + tls) <=
+              limit);
+    }
+  }
+  CHECK(server::derive_bounds({}, 2, {}).send_buffer == 0);
+  CHECK(server::derive_bounds({}, 2, {}).connections_max == 1000);
+  auto config = server::Config{};
+  config.connections_max = 5000;
+  CHECK(server::derive_bounds(config, 2, {64 * MiB, {}}).connections_max == 5000);
+}
+
 TEST_CASE("what the configuration says goes before what the container suggests") {
   auto config = server::Config{};
   const auto container = server::ContainerLimits{32U << 20, 1};
