@@ -15,6 +15,7 @@ Export::Export(ExportConfig config, std::shared_ptr<engine::BlockDevice> device,
       replaces_(std::move(replaces)),
       limiter_(std::make_shared<ExportLimiter>(config_.limits, config_.client_limits)),
       writers_(std::make_shared<WriterLeases>()),
+      latest_writer_(std::make_shared<std::atomic<std::uint64_t>>(0)),
       metrics_(std::make_shared<std::vector<ExportMetrics>>(bounds.workers)) {}
 
 std::shared_ptr<engine::BlockDevice> Export::device() const {
@@ -46,6 +47,7 @@ void Export::share_with(const Export& other) {
   set_device(other.device());
   set_path(other.path());
   writers_ = other.writers_;
+  latest_writer_ = other.latest_writer_;
   limiter_ = other.limiter_;
 }
 
@@ -55,6 +57,11 @@ bool Export::may_take_writer(const std::string& host) const {
 
 WriterLease Export::take_writer(const std::string& host) {
   return writers_->take(host, config_.writers_max);
+}
+
+void Export::note_writer(std::uint64_t ticket) noexcept {
+  auto latest = latest_writer_->load();
+  while (latest < ticket && !latest_writer_->compare_exchange_weak(latest, ticket)) continue;
 }
 
 proto::ExportDescription Export::describe(bool writable) const {

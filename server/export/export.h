@@ -67,6 +67,11 @@ class Export {
   WriterLease take_writer(const std::string& host);
   std::string writers() const { return writers_->holders(); }
 
+  // Of the clients that may write, the one that has come last among those that are served, by its
+  // ticket. Any thread.
+  void note_writer(std::uint64_t ticket) noexcept;
+  std::uint64_t latest_writer() const noexcept { return *latest_writer_; }
+
   // Lets some of the messages about failing requests through.
   log::RateLimit& error_log() noexcept { return error_log_; }
   // And about slow ones.
@@ -89,6 +94,7 @@ class Export {
   std::shared_ptr<WriterLeases> writers_;
   std::atomic<bool> replaced_{false};
   std::atomic<bool> looking_{false};
+  std::shared_ptr<std::atomic<std::uint64_t>> latest_writer_;
   log::RateLimit error_log_;
   log::RateLimit slow_log_;
   log::RateLimit under_way_log_;

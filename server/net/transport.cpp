@@ -1,6 +1,7 @@
 #include "server/net/transport.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -16,6 +17,11 @@ Descriptor adopt(asio::io_context& io_context, engine::FileDescriptor fd) {
   auto descriptor = Descriptor(io_context, fd.get());
   fd.release();
   return descriptor;
+}
+
+bool has_event(int fd, int events) noexcept {
+  auto state = pollfd{.fd = fd, .events = static_cast<short>(events), .revents = 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & events) != 0;
 }
 
 }  // namespace
@@ -41,6 +47,20 @@ void Transport::close() noexcept {
   auto ignored = boost::system::error_code{};
   if (stream_.input.is_open()) stream_.input.close(ignored);
   if (stream_.output && stream_.output->is_open()) stream_.output->close(ignored);
+}
+
+bool Transport::peer_has_closed() noexcept {
+  return has_event(input_descriptor(), POLLRDHUP | POLLHUP | POLLERR);
+}
+
+bool Transport::is_broken() noexcept {
+  return has_event(writable().native_handle(), POLLHUP | POLLERR);
+}
+
+std::uint64_t Transport::unsent() noexcept {
+  auto count = 0;
+  const auto known = ::ioctl(writable().native_handle(), TIOCOUTQ, &count) == 0 && count > 0;
+  return known ? static_cast<std::uint64_t>(count) : 0;
 }
 
 bool Transport::has_input() noexcept {

@@ -5,6 +5,7 @@
 
 #include <sys/uio.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -52,6 +53,11 @@ class Transport {
                ? stream_.input.async_wait(Descriptor::wait_read, std::forward<Token>(token))
                : writable().async_wait(Descriptor::wait_write, std::forward<Token>(token));
   }
+  // Completes when the client can neither send nor receive any more, and may complete before that.
+  template <typename Token>
+  auto wait_broken(Token&& token) {
+    return writable().async_wait(Descriptor::wait_error, std::forward<Token>(token));
+  }
   // Ends pending waits.
   void cancel_waits() noexcept;
 
@@ -62,6 +68,12 @@ class Transport {
 
   // Where input comes from; open until close().
   int input_descriptor() noexcept { return stream_.input.native_handle(); }
+  // Bytes that were written and that the client has not taken, as far as the kernel tells.
+  std::uint64_t unsent() noexcept;
+  // The client has closed its side, whether or not all it sent has been read.
+  bool peer_has_closed() noexcept;
+  // The client can neither send nor receive any more.
+  bool is_broken() noexcept;
   // There is something to read, from the kernel or otherwise.
   bool has_input() noexcept;
 

@@ -41,6 +41,7 @@ struct ClientIdentity {
   std::string name;  // for the log: "10.0.0.5:40404", "process 12 of user 0"
   // What all connections of this client have in common: "10.0.0.5", "process 12 of user 0".
   std::string host = {};
+  std::uint64_t ticket = 0;  // a place in the order in which clients have come
   std::optional<IpAddress> address = std::nullopt;
   std::optional<LocalProcess> local = std::nullopt;
   // Proven by TLS.

@@ -11,23 +11,6 @@
 #include "server/serving/unread_requests.h"
 
 namespace server {
-namespace {
-
-proto::RequestRules rules_of(const proto::Negotiated& negotiated) {
-  auto rules = proto::RequestRules{};
-  rules.export_size = negotiated.export_description.size;
-  rules.transmission_flags = negotiated.export_description.transmission_flags;
-  rules.header_style = negotiated.header_style;
-  rules.payload_length_max = negotiated.export_description.payload_length_max;
-  rules.block_status_selected = !negotiated.contexts.empty();
-  return rules;
-}
-
-bool is_read_only(const proto::RequestRules& rules) noexcept {
-  return (rules.transmission_flags & proto::transmission_flag::read_only) != 0;
-}
-
-}  // namespace
 
 void Piece::complete(std::int64_t result) noexcept { request->connection->complete(*this, result); }
 
@@ -74,14 +57,19 @@ void Connection::start() {
   schedule();
 }
 
-bool Connection::read_only() const noexcept { return is_read_only(rules_); }
-
-bool Connection::stalled() const noexcept {
-  return !progressed_ && (waiting_writable_ || (submitter_.filling() && !blocked_));
+// Bytes that wait until the client reads, or sends the rest.
+std::size_t Connection::held_for_client() const noexcept {
+  const auto waits_for_rest = !blocked_ && (submitter_.filling() || framer_.held() > 0);
+  return waiting_writable_ || waits_for_rest ? slots_.bytes_held() + framer_.held() : 0;
 }
 
-bool Connection::starving() const noexcept {
-  return !progressed_ && waiting_for_resources_ && !waiting_writable_;
+void Connection::begin_progress() noexcept {
+  progressed_ = false;
+  meter_.begin(held_for_client(), [this] { return transport_->unsent(); });
+}
+
+Progress Connection::progress() const noexcept {
+  return meter_.progress(held_for_client(), [this] { return transport_->unsent(); });
 }
 
 // Nothing comes any more, and all that came has been looked at.
@@ -92,6 +80,17 @@ bool Connection::input_is_over() const noexcept {
 bool Connection::spent() const noexcept {
   if (life_ == Life::over || read_only()) return true;
   return submitter_.changes_in_flight() == 0 && !may_have_unread_changes();
+}
+
+void Connection::note_client_gone() noexcept {
+  client_is_gone_ = true;
+  // One that does not wait for answers was told of no write that has not begun.
+  if (life_ < Life::broken && !spent() && transport_->is_broken()) abandon("it was reset");
+}
+
+bool Connection::is_late() noexcept {
+  client_is_gone_ = transport_->peer_has_closed();
+  return client_is_gone_ && !spent();
 }
 
 // A request that changes the export may come next: it was received and not begun,
@@ -177,8 +176,10 @@ void Connection::wait_readable() {
 
 void Connection::wait_writable() {
   if (std::exchange(waiting_writable_, true)) return;
+  slots_.set_congested(true);
   transport_->wait_writable([self = shared_from_this()](const boost::system::error_code& failure) {
     self->waiting_writable_ = false;
+    self->slots_.set_congested(false);
     if (failure || self->life_ >= Life::broken) return;
     self->schedule();
   });
@@ -210,6 +211,7 @@ ssize_t Connection::receive_once() noexcept {
     received_at_ = host_.now();
     const auto size = static_cast<std::size_t>(received);
     progressed_ = true;
+    meter_.count(size);
     framer_.received(size);
     drained_ = size < room.size;
   } else if (received == 0) {
@@ -323,6 +325,7 @@ bool Connection::admit(const proto::RequestHeader& header) noexcept {
 }
 
 void Connection::wait_until_admitted() noexcept {
+  wait_broken();
   if (std::exchange(waiting_for_limit_, true)) return;
   if (limit_wait_ == nullptr) limit_wait_ = std::make_unique<Timer>(host_.io_context());
   limit_wait_->expires_at(admission_.admitted_at());
@@ -332,21 +335,44 @@ void Connection::wait_until_admitted() noexcept {
   });
 }
 
+// A client that is gone must not keep others waiting for what its request was charged.
+void Connection::wait_broken() noexcept {
+  if (std::exchange(waiting_broken_, true)) return;
+  transport_->wait_broken([self = shared_from_this()](const boost::system::error_code& failure) {
+    if (!failure && self->life_ < Life::broken && self->transport_->is_broken())
+      self->abandon("it was reset while a request waited for its limits");
+  });
+}
+
 void Connection::send_replies() noexcept {
-  while (!replies_.empty() && life_ < Life::broken && !waiting_writable_) {
-    const auto vectors = replies_.gather(host_.gather_buffer());
-    auto offered = std::size_t{0};
-    for (const auto& vector : vectors) offered += vector.iov_len;
-    const auto sent = transport_->write_some(vectors);
-    if (sent < 0 && sent != -EAGAIN) return abandon(std::strerror(static_cast<int>(-sent)));
-    host_.read_clock();
-    if (sent > 0) {
-      progressed_ = true;
-      replies_.consume(static_cast<std::size_t>(sent),
-                       [this](const Request& request) { account_.answered(request, host_.now()); });
-    }
-    if (sent < static_cast<ssize_t>(offered)) wait_writable();
+  while (!replies_.empty() && life_ < Life::broken && !waiting_writable_)
+    if (!send_some() && life_ < Life::broken) wait_writable();
+}
+
+// False: there is no room for more.
+bool Connection::send_some() noexcept {
+  const auto vectors = replies_.gather(host_.gather_buffer());
+  auto offered = std::size_t{0};
+  for (const auto& vector : vectors) offered += vector.iov_len;
+  const auto sent = transport_->write_some(vectors);
+  if (sent < 0 && sent != -EAGAIN) {
+    abandon(std::strerror(static_cast<int>(-sent)));
+    return false;
   }
+  host_.read_clock();
+  if (sent > 0) {
+    progressed_ = true;
+    meter_.count(static_cast<std::uint64_t>(sent));
+    replies_.consume(static_cast<std::size_t>(sent),
+                     [this](const Request& request) { account_.answered(request, host_.now()); });
+  }
+  return sent == static_cast<ssize_t>(offered);
+}
+
+void Connection::push_replies() noexcept {
+  if (!waiting_writable_ || replies_.empty() || life_ >= Life::broken) return;
+  send_some();
+  schedule();  // others may have what has become free
 }
 
 void Connection::complete(Piece& piece, std::int64_t result) noexcept {

@@ -21,9 +21,11 @@
 #include "server/serving/admission.h"
 #include "server/serving/client_state.h"
 #include "server/serving/handshake.h"
+#include "server/serving/progress.h"
 #include "server/serving/reply_writer.h"
 #include "server/serving/request.h"
 #include "server/serving/request_framer.h"
+#include "server/serving/request_rules.h"
 #include "server/serving/request_slots.h"
 #include "server/serving/request_submitter.h"
 #include "server/serving/status.h"
@@ -59,22 +61,32 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const Export& target() const noexcept { return *target_; }
   ExportQueue& queue() const noexcept { return queue_; }
   bool encrypted() const noexcept { return encrypted_; }
+  std::uint64_t ticket() const noexcept { return transport_->client().ticket; }
   // As the client was told.
-  bool read_only() const noexcept;
+  bool read_only() const noexcept { return is_read_only(rules_.transmission_flags); }
   std::uint64_t id() const noexcept { return arrival_; }  // unique while the process lives
   // Its handshake was over first; an order over all workers. Any thread.
   bool precedes(const Connection& other) const noexcept { return arrival_ < other.arrival_; }
-  // For the watch over starvation: looks at the time since the last forget_progress().
-  void forget_progress() noexcept { progressed_ = false; }
-  // It waits for a client that has neither sent nor read anything.
-  bool stalled() const noexcept;
+  // For the watch over starvation: the next two are about the time from now on.
+  void begin_progress() noexcept;
+  // As far as it is for its client to go on.
+  Progress progress() const noexcept;
   // It waits for memory or slots, has got none, and it is not for its client to change that.
-  bool starving() const noexcept;
+  bool starving() const noexcept {
+    return !progressed_ && waiting_for_resources_ && !waiting_writable_;
+  }
+  // No memory is held for its requests.
+  bool holds_nothing() const noexcept { return slots_.bytes_held() == 0; }
+  // Sends what there is room for, before the kernel says that there is much.
+  void push_replies() noexcept;
 
+  // To be asked before it is started, when later clients were served already: its client is gone,
+  // and has left requests that may change the export.
+  bool is_late() noexcept;
   // Where its requests come from.
   int input_descriptor() noexcept { return transport_->input_descriptor(); }
   // The client has closed its side, perhaps with requests still unread.
-  void note_client_gone() noexcept { client_is_gone_ = true; }
+  void note_client_gone() noexcept;
   // Nothing that it was sent can change the export any more, though it may read on, and replies may
   // still be on their way.
   bool spent() const noexcept;
@@ -106,6 +118,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void receive_while_possible() noexcept;
   ssize_t receive_once() noexcept;
   void send_replies() noexcept;
+  bool send_some() noexcept;
+  std::size_t held_for_client() const noexcept;
 
   void parse() noexcept;
   Need parse_step() noexcept;
@@ -115,6 +129,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool admit(const proto::RequestHeader& header) noexcept;
   void interrupt_payload() noexcept;
   void wait_until_admitted() noexcept;
+  void wait_broken() noexcept;
 
   void end_if_done() noexcept;
   void schedule() noexcept;
@@ -140,10 +155,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   RequestSubmitter submitter_;
   RequestFramer framer_;
 
+  ProgressMeter meter_;
   Clock::time_point received_at_;       // what the framer's bytes end with
   std::vector<std::byte> early_input_;  // until the framer has room for it
   bool waiting_readable_ = false;
   bool waiting_writable_ = false;
+  bool waiting_broken_ = false;       // until the end, once it has begun
   bool drained_ = false;              // the last receive left nothing behind
   bool blocked_ = false;              // parsing waits for something else than bytes
   bool receive_blocked_ = false;      // there was no buffer to receive into

@@ -30,6 +30,9 @@ class ConnectionHost {
   const engine::BufferPool& buffers() const noexcept { return buffers_; }
   RequestPool& requests() noexcept { return requests_; }
   GatherBuffer& gather_buffer() noexcept { return gather_buffer_; }
+  // Connections that hold no memory wait for some: others take small portions, so that there is
+  // something for each of them.
+  bool scarce() const noexcept { return scarce_; }
   // The time when the latest batch was received, submitted, completed or sent.
   Clock::time_point now() const noexcept { return now_; }
   void read_clock() noexcept { now_ = Clock::now(); }
@@ -52,6 +55,7 @@ class ConnectionHost {
  protected:
   explicit ConnectionHost(const Bounds& bounds);
   ~ConnectionHost() = default;
+  void set_scarce(bool scarce) noexcept { scarce_ = scarce; }
 
  private:
   const Bounds bounds_;
@@ -61,6 +65,7 @@ class ConnectionHost {
   GatherBuffer gather_buffer_;
   asio::io_context io_context_;
   Clock::time_point now_ = Clock::now();
+  bool scarce_ = false;
 };
 
 }  // namespace server

@@ -64,6 +64,7 @@ class RequestFramer {
               std::span<const std::byte> bytes) noexcept;
   // Gives the buffer back when hardly anything is in it.
   void release_buffer_if_possible() noexcept { received_.release_if_possible(); }
+  std::size_t held() const noexcept { return received_.held(); }  // bytes of the pool
   // Received, and not consumed.
   std::span<const std::byte> unread() const noexcept { return received_.unconsumed(); }
   // Nothing of what was received is read any more.

@@ -2,6 +2,8 @@
 // the last byte of its reply. Used on the worker's thread.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -35,6 +37,14 @@ class RequestSlots {
   Piece* take_piece(Request& request) noexcept;
   engine::BufferPool::Buffer take_buffer(std::size_t wanted, std::size_t least) noexcept;
   Need need() const noexcept { return need_; }
+  // The client does not read as fast as it is answered.
+  void set_congested(bool congested) noexcept { congested_ = congested; }
+  // Whether another piece may be read for it. Clients that do not read, and all when some wait for
+  // memory, get a small part of what is free, so that others find some. False: need() says what has
+  // to come first.
+  bool may_read_ahead() noexcept;
+  // For one piece, in bytes; of a payload, which comes at the client's pace, or of what is read.
+  std::size_t piece_size_max(bool payload) const noexcept;
   // The buffer is the piece's from now on.
   void attach(Piece& piece, engine::BufferPool::Buffer&& buffer) noexcept;
   std::size_t buffers_free() const noexcept { return host_.buffers().free(); }  // bytes
@@ -51,6 +61,11 @@ class RequestSlots {
   bool invariants() const noexcept;
 
  private:
+  // Parts of the memory that is free.
+  static constexpr std::size_t scarce_part = 64;
+  static constexpr std::size_t congested_part = 8;
+  static constexpr std::size_t payload_part = 16;
+
   bool may_take() noexcept;
   template <typename Taken>
   Taken* note(Taken* taken) noexcept;
@@ -59,6 +74,7 @@ class RequestSlots {
   ConnectionHost& host_;
   ExportMetrics& metrics_;
   Need need_ = Need::nothing;
+  bool congested_ = false;
   std::size_t slots_held_ = 0;
   std::size_t bytes_held_ = 0;  // of the buffers of the slots
   std::uint64_t requests_in_flight_ = 0;
@@ -70,6 +86,21 @@ inline bool RequestSlots::may_take() noexcept {
   if (slots_held_ < host_.bounds().requests_max_per_connection) return true;
   need_ = Need::replies;
   return false;
+}
+
+inline bool RequestSlots::may_read_ahead() noexcept {
+  if (!congested_ && !host_.scarce()) return true;
+  const auto part = host_.scarce() ? scarce_part : congested_part;
+  if (bytes_held_ <= buffers_free() / part) return true;
+  need_ = Need::replies;
+  return false;
+}
+
+inline std::size_t RequestSlots::piece_size_max(bool payload) const noexcept {
+  if (!payload && !host_.scarce()) return engine::buffer_size_max;
+  const auto part = host_.scarce() ? scarce_part : payload_part;
+  const auto size = std::bit_floor(buffers_free() / part);
+  return std::clamp(size, engine::buffer_size_min, engine::buffer_size_max);
 }
 
 template <typename Taken>

@@ -1,7 +1,6 @@
 #include "server/serving/request_submitter.h"
 
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include "engine/check.h"
@@ -67,6 +66,10 @@ Need RequestSubmitter::resume() noexcept {
 Need RequestSubmitter::submit_read_pieces() noexcept {
   const auto undivided = current_->has_flag(proto::command_flag::df);
   while (remaining_ > 0) {
+    // With nothing under way and nothing to send, nothing that it holds would become free: replies
+    // may wait behind this one.
+    const auto others_go_on = in_flight_ > 0 || !replies_.empty();
+    if (others_go_on && !slots_.may_read_ahead()) return slots_.need();
     auto* const piece = take_piece(engine::Operation::read, undivided);
     if (piece == nullptr) return slots_.need();
     if (piece != current_->own && replies_are_simple_) replies_.list_in_order(*piece);
@@ -115,11 +118,10 @@ Piece* RequestSubmitter::take_piece(engine::Operation operation, bool undivided)
   const auto unit = std::max<std::size_t>(block_size_, engine::buffer_size_min);
   // A payload comes at the client's pace. The less is free, the smaller its buffers are, so that
   // even many clients that stop in the middle leave room for others.
-  const auto most = operation == engine::Operation::write
-                        ? std::max(unit, std::bit_floor(slots_.buffers_free() / 16))
-                        : engine::buffer_size_max;
-  const auto wanted = static_cast<std::size_t>(
-      std::min<std::uint64_t>(size, std::min(most, engine::buffer_size_max)));
+  const auto most =
+      undivided ? engine::buffer_size_max
+                : std::max(unit, slots_.piece_size_max(operation == engine::Operation::write));
+  const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(size, most));
   const auto least = undivided ? wanted : std::min(wanted, unit);
   auto buffer = slots_.take_buffer(wanted, least);
   if (!buffer) return nullptr;

@@ -4,16 +4,27 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <exception>
 #include <iterator>
+#include <new>
 #include <utility>
 
+#include "server/base/log.h"
 #include "server/serving/connection.h"
+#include "server/serving/request_rules.h"
 
 namespace server {
 namespace {
 
 // Rounds of one turn before the sockets are looked at again.
 constexpr auto rounds_max = 8;
+
+// With its place in the order in which clients have come.
+ClientIdentity numbered(ClientIdentity client) noexcept {
+  static std::atomic<std::uint64_t> count{0};
+  client.ticket = ++count;
+  return client;
+}
 
 }  // namespace
 
@@ -31,7 +42,7 @@ Worker::Worker(const Bounds& bounds, std::shared_ptr<const ExportTable> exports,
                       },
                   .gone = [this] { count_gone(); }}),
       fence_(io_context()),
-      starvation_watch_(io_context(), connections_, waiting_for_resources_, bounds.stall_deadline),
+      starvation_watch_(*this, connections_, waiting_for_resources_),
       slow_watch_(*this, queues_) {}
 
 Worker::~Worker() {
@@ -119,54 +130,88 @@ bool Worker::run_connections() {
   scheduled_now_.swap(waiting_for_resources_);
   read_clock();
   for (auto* const connection : scheduled_now_) connection->resources_freed();
+  find_scarcity();
   return true;
+}
+
+void Worker::find_scarcity() {
+  set_scarce(std::ranges::any_of(waiting_for_resources_, &Connection::holds_nothing));
 }
 
 void Worker::wait_for_resources(Connection& connection) {
   waiting_for_resources_.push_back(&connection);
+  if (connection.holds_nothing()) set_scarce(true);
   starvation_watch_.start();
   metrics_.resource_waits.add(1);
 }
 
 void Worker::serve(engine::FileDescriptor socket, ClientIdentity client) {
-  connection_count_.fetch_add(1, std::memory_order_relaxed);
-  asio::post(
-      io_context(), [this, socket = std::move(socket), client = std::move(client)]() mutable {
-        reception_.accept(
-            std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)));
-      });
+  receive([this, socket = std::move(socket), client = numbered(std::move(client))]() mutable {
+    reception_.accept(
+        std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)));
+  });
 }
 
 void Worker::serve(engine::FileDescriptor input, engine::FileDescriptor output,
                    ClientIdentity client) {
-  connection_count_.fetch_add(1, std::memory_order_relaxed);
-  asio::post(io_context(), [this, input = std::move(input), output = std::move(output),
-                            client = std::move(client)]() mutable {
+  receive([this, input = std::move(input), output = std::move(output),
+           client = numbered(std::move(client))]() mutable {
     reception_.accept(std::make_unique<SocketTransport>(io_context(), std::move(input),
                                                         std::move(output), std::move(client)));
   });
 }
 
 void Worker::serve(engine::FileDescriptor socket, ClientState state) {
-  connection_count_.fetch_add(1, std::memory_order_relaxed);
-  asio::post(io_context(), [this, socket = std::move(socket), state = std::move(state)]() mutable {
-    auto client = state.client;
+  receive([this, socket = std::move(socket), state = std::move(state)]() mutable {
+    auto client = numbered(state.client);
     reception_.accept(
         std::make_unique<SocketTransport>(io_context(), std::move(socket), std::move(client)),
         std::move(state));
   });
 }
 
+template <typename Accept>
+void Worker::receive(Accept accept) {
+  connection_count_.fetch_add(1, std::memory_order_relaxed);
+  asio::post(io_context(), [this, accept = std::move(accept)]() mutable {
+    try {
+      accept();
+    } catch (const std::exception& failure) {
+      log::error({}, "a client is closed: {}", failure.what());
+      count_gone();
+    }
+  });
+}
+
 void Worker::begin(std::unique_ptr<Transport> transport, Handshake handshake) {
+  // Before it has its place in the order of connections: of two that begin at once, the one with
+  // the later place knows of the other.
+  if (!is_read_only(handshake.state.negotiated.export_description.transmission_flags))
+    handshake.target->note_writer(transport->client().ticket);
   auto connection = std::make_shared<Connection>(*this, std::move(transport), std::move(handshake));
   connections_.push_back(connection);
   auto& queue = connection->queue();
   queue.add_connection();
   queue.metrics().connections_begun.add(1);
   if (connection->encrypted()) queue.metrics().tls_connections_begun.add(1);
-  if (!connection->read_only() && !fence_.watch(*connection))
-    connection->abandon("the kernel cannot watch it, too");
-  asio::co_spawn(io_context(), begin_transmission(std::move(connection)), asio::detached);
+  if (!connection->read_only()) watch(*connection);
+  constexpr auto reason = std::string_view("the server is out of memory");
+  const auto ended = [connection](const std::exception_ptr& failure) {
+    if (failure) connection->abandon(reason);
+  };
+  try {
+    asio::co_spawn(io_context(), begin_transmission(connection), ended);
+  } catch (const std::bad_alloc&) {
+    connection->abandon(reason);
+  }
+}
+
+void Worker::watch(Connection& connection) {
+  if (!fence_.watch(connection)) return connection.abandon("the kernel cannot watch it, too");
+  // Writes that it has left would land behind what a client that came later, perhaps in its place,
+  // has been told is written.
+  if (connection.target().latest_writer() > connection.ticket() && connection.is_late())
+    connection.abandon("its client is gone, and others that came later are served already");
 }
 
 Awaitable<void> Worker::begin_transmission(std::shared_ptr<Connection> connection) {
@@ -190,6 +235,7 @@ void Worker::remove(Connection& connection, std::unique_ptr<Transport> transport
   if (connection.encrypted()) queue.metrics().tls_connections_ended.add(1);
   std::erase(scheduled_, &connection);
   std::erase(waiting_for_resources_, &connection);
+  find_scarcity();
   fence_.note_spent(connection);
   if (transport == nullptr) return count_gone();
   reception_.linger(std::move(transport));

@@ -130,10 +130,16 @@ class Worker final : public ConnectionHost {
   void remove(Connection& connection, std::unique_ptr<Transport> transport) override;
 
  private:
+  // Runs accept() on this worker's thread, with the client counted. A client that it fails for is
+  // gone.
+  template <typename Accept>
+  void receive(Accept accept);
   void run_first();          // the first handler of a turn, waiting for it
   void run_until_waiting();  // submits, harvests and runs connections until all of it must wait
-  bool run_connections();    // false: there was none to run
+  void find_scarcity();
+  bool run_connections();  // false: there was none to run
   void begin(std::unique_ptr<Transport> transport, Handshake handshake);
+  void watch(Connection& connection);
   Awaitable<void> begin_transmission(std::shared_ptr<Connection> connection);
   void count_gone();
   std::vector<std::shared_ptr<Connection>> connections_of(const ExportQueue& queue) const;

@@ -159,3 +159,22 @@ TEST_CASE("a WRITE that waits for its limits without its payload ends with its c
   CHECK(reply.error == 108);  // ESHUTDOWN
   CHECK(client.at_end());
 }
+
+TEST_CASE("a client that is gone while it waits for limits does not keep others waiting") {
+  auto server = TestServer();
+  auto& limiter = server.target()->limiter();
+  limiter.set({.read_bytes = 1, .burst_seconds = 0}, {});
+  auto first = server.connect();
+  first.go(TestServer::export_name);
+  REQUIRE(first.call(Command::read, 0, 600).error == 0);
+  auto gone = server.connect();
+  gone.go(TestServer::export_name);
+  gone.request(Command::read, 1, 0, 1U << 20);
+  // Charged by the time that the next request on this worker is answered.
+  REQUIRE(first.call(Command::flush, 0, 0).error == 0);
+  gone.close();
+  first.close();
+  server.wait_until_idle();
+  const auto now = server::Clock::now();
+  CHECK(limiter.for_all().take_read(0, now) <= now + std::chrono::seconds(600));
+}

@@ -3,7 +3,9 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <exception>
 #include <thread>
 
@@ -124,4 +126,64 @@ TEST_CASE("clients that have stopped in the middle of a payload do not starve th
   const auto data = pattern(65536, 1);
   REQUIRE(client.call(Command::write, 0, data.size(), 0, data).error == 0);
   REQUIRE((client.call(Command::read, 0, data.size()).data == data));
+}
+
+TEST_CASE("clients that send a byte now and then do not starve the next") {
+  auto server = TestServer(
+      {.memory = memory_min, .connections_max = 1000, .stall_deadline = std::chrono::seconds(1)});
+  auto hogs = std::vector<Client>{};
+  for (auto index = 0; index < 250; ++index) {
+    auto& hog = hogs.emplace_back(server.connect());
+    hog.go(TestServer::export_name);
+    auto bytes = Client::encode_request(Style::simple, Command::write, 1, 0, 1U << 20, 0);
+    bytes.resize(bytes.size() + 1000);
+    hog.send(bytes);
+  }
+  auto served = std::atomic<bool>{false};
+  auto trickle = std::thread([&] {
+    const auto byte = std::byte{0};
+    while (!served) {
+      for (const auto& hog : hogs) ::send(hog.fd(), &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+      ::poll(nullptr, 0, 100);  // the pace of these clients
+    }
+  });
+  auto client = server.connect();
+  client.go(TestServer::export_name);
+  const auto data = pattern(65536, 1);
+  const auto written = client.call(Command::write, 0, data.size(), 0, data).error;
+  const auto read = client.call(Command::read, 0, data.size()).data;
+  served = true;
+  trickle.join();
+  CHECK(written == 0);
+  CHECK((read == data));
+}
+
+TEST_CASE("clients that read slowly leave memory to others and are not ended for it") {
+  auto server = TestServer({.memory = memory_min, .stall_deadline = std::chrono::seconds(1)});
+  constexpr auto count = 14U;
+  constexpr auto length = std::size_t{1} << 20;
+  auto readers = std::vector<Client>{};
+  for (auto index = 0U; index < count; ++index) {
+    auto& reader = readers.emplace_back(server.connect());
+    reader.go(TestServer::export_name);
+    for (auto cookie = 0U; cookie < 4; ++cookie) reader.request(Command::read, cookie, 0, length);
+  }
+  auto client = server.connect();
+  client.go(TestServer::export_name);
+  auto ended = std::atomic<bool>{false};
+  auto slowly = std::thread([&] {
+    auto room = Bytes(16U << 10);
+    for (auto round = 0; round < 25 && !ended; ++round) {
+      for (const auto& reader : readers)
+        ended = ::recv(reader.fd(), room.data(), room.size(), MSG_DONTWAIT) == 0 || ended;
+      ::poll(nullptr, 0, 100);  // 160 KiB/s each
+    }
+  });
+  const auto data = pattern(65536, 1);
+  for (auto round = 0U; round < 20; ++round) {
+    CHECK(client.call(Command::write, 0, data.size(), 0, data).error == 0);
+    CHECK((client.call(Command::read, 0, data.size()).data == data));
+  }
+  slowly.join();
+  CHECK_FALSE(ended);
 }

@@ -7,12 +7,14 @@
 
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include "test/support/eventually.h"
 #include "test/support/test_server.h"
 
 using proto::Command;
+using test::Client;
 using test::pattern;
 using test::TestServer;
 
@@ -104,6 +106,24 @@ TEST_CASE("a client in its handshake is closed when the worker drains") {
   server.workers().front()->drain();
   CHECK(client.at_end());
   server.wait_until_idle();
+}
+
+TEST_CASE("a pipelined write whose handshake comes after a later client's write never lands") {
+  auto server = TestServer({.workers = 2});
+  auto late = server.connect_to_worker(0);
+  auto successor = server.connect_to_worker(1);
+  successor.go(TestServer::export_name);
+  const auto data = pattern(4096, 2);
+  REQUIRE(successor.call(Command::write, 0, data.size(), 0, data).error == 0);
+  // All of it has come, and its end, before it is looked at.
+  TestServer::on(*server.workers().front(), [&] {
+    late.send(test::Bytes{std::byte{0}, std::byte{0}, std::byte{0}, std::byte{3}});
+    late.send_option(7, Client::go_payload(TestServer::export_name));
+    late.request(Command::write, 1, 0, 4096, 0, pattern(4096, 1));
+    late.close();
+  });
+  while (server.workers().front()->connection_count() > 0) std::this_thread::yield();
+  CHECK((successor.call(Command::read, 0, data.size()).data == data));
 }
 
 TEST_CASE("a connection whose handshake is settled is served from its first byte on") {
