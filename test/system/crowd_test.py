@@ -1,5 +1,6 @@
 """A thousand clients at once."""
 
+import os
 import pathlib
 import random
 import re
@@ -49,6 +50,42 @@ def write_and_read_back(clients, generation):
         client.request(CMD_READ, (number + 1) % COUNT * BLOCK, BLOCK)
     for number, client in enumerate(clients):
         assert client.chunk().data == content((number + 1) % COUNT, generation)
+
+
+def processor_seconds_of(server):
+    """Processor time that it has had."""
+    fields = pathlib.Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.bulk
+def test_a_client_among_thousands_attaches_at_the_cost_of_one_among_few(serve, tmp_path):
+    others, measured = 2500, 500
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = others + 3 * measured
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip(f"needs {wanted} open files, and the hard limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    disk = images.make_sparse_image(tmp_path / "disk.img", MIB)
+    server = serve("--max-connections", str(wanted), "--log-level", "warn", f"disk={disk}")
+    clients = []
+
+    def attach(count):
+        begin = processor_seconds_of(server)
+        for _ in range(count):
+            clients.append(server.client())
+            clients[-1].read(0, 512)
+        return processor_seconds_of(server) - begin
+
+    attach(measured)
+    among_few = attach(measured)
+    attach(others)
+    among_many = attach(measured)
+    for client in clients:
+        client.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    # With a look at each of the others it is thirteen times as much.
+    assert among_many < 3 * among_few + 0.1, (among_few, among_many)
 
 
 @pytest.mark.workers
