@@ -68,6 +68,15 @@ bool Transport::has_input() noexcept {
   return has_buffered_input() || ::ioctl(input_descriptor(), FIONREAD, &count) != 0 || count > 0;
 }
 
+std::optional<std::size_t> Transport::peek_input(std::span<std::byte> memory) noexcept {
+  if (!has_input()) return 0;
+  if (!protection().empty()) return std::nullopt;
+  const auto count =
+      ::recv(input_descriptor(), memory.data(), memory.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (count < 0) return std::nullopt;
+  return static_cast<std::size_t>(count);
+}
+
 SocketTransport::SocketTransport(asio::io_context& io_context, engine::FileDescriptor socket,
                                  ClientIdentity client)
     : Transport(Stream{.input = adopt(io_context, std::move(socket)),

@@ -76,6 +76,9 @@ class Transport {
   bool is_broken() noexcept;
   // There is something to read, from the kernel or otherwise.
   bool has_input() noexcept;
+  // Copies what is to be read to `memory`, as far as it has room, and leaves it to be read. Gives
+  // the number of bytes; nothing when they cannot be known without reading them (TLS, a pipe).
+  std::optional<std::size_t> peek_input(std::span<std::byte> memory) noexcept;
 
   const ClientIdentity& client() const noexcept { return stream_.client; }
   // The name of the other side, for the log.

@@ -93,13 +93,17 @@ bool Connection::is_late() noexcept {
   return client_is_gone_ && !spent();
 }
 
-// A request that changes the export may come next: it was received and not begun,
-// or may still be received.
+// A request that changes the export is not submitted in full, or may come next: it was received and
+// not begun, or lies in the socket, or may still be sent.
 bool Connection::may_have_unread_changes() const noexcept {
   if (life_ >= Life::broken) return false;
-  const auto all_received = life_ == Life::ending || (client_is_gone_ && !transport_->has_input());
-  if (!all_received || framer_.phase() != RequestFramer::Phase::header) return true;
-  return may_change(early_input_.empty() ? framer_.unread() : early_input_, rules_);
+  const auto* const current = submitter_.current();
+  if (current != nullptr && changes(current->header.command)) return true;
+  if (framer_.phase() != RequestFramer::Phase::header) return true;
+  const auto received = early_input_.empty() ? framer_.unread() : std::span(early_input_);
+  if (life_ == Life::ending) return may_change(received, rules_);
+  if (!client_is_gone_) return true;
+  return may_change(received, *transport_, rules_);
 }
 
 void Connection::schedule() noexcept {
@@ -449,21 +453,10 @@ void Connection::report_slow(Request& request) noexcept {
 }
 
 std::string_view Connection::stage_of(const Request& request) const noexcept {
-  using enum RequestState;
-  switch (request.state) {
-    case on_device:
-      return "device";
-    case held:
-      return "pause";
-    case replying:
-      return "send";
-    case receiving:
-      return "queue";
-    case waiting:
-      // A client that does not read keeps the buffers that the rest of its READ would need.
-      return request.header.command == proto::Command::read && waiting_writable_ ? "send" : "queue";
-  }
-  return {};
+  // A client that does not read keeps the buffers that the rest of its READ would need.
+  const auto reader_is_slow = request.header.command == proto::Command::read && waiting_writable_;
+  const auto waits = request.state == RequestState::waiting && reader_is_slow;
+  return server::stage_of(waits ? RequestState::replying : request.state);
 }
 
 ConnectionStatus Connection::status() const {

@@ -4,6 +4,22 @@
 
 namespace server {
 
+std::string_view stage_of(RequestState state) noexcept {
+  using enum RequestState;
+  switch (state) {
+    case on_device:
+      return "device";
+    case held:
+      return "pause";
+    case replying:
+      return "send";
+    case receiving:
+    case waiting:
+      return "queue";
+  }
+  return {};
+}
+
 bool Request::invariants() const noexcept {
   using enum RequestState;
   const auto under_way = state == on_device || state == held;

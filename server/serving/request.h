@@ -56,6 +56,9 @@ enum class RequestState : std::uint8_t {
   replying,   // its reply waits to be sent, or is sent
 };
 
+// The same for people: "queue", "device", "pause", "send".
+std::string_view stage_of(RequestState state) noexcept;
+
 // How far a request has come; begins anew with each.
 struct RequestProgress {
   RequestState state = RequestState::waiting;
