@@ -76,7 +76,7 @@ LockAnswer WindowLock::take(int fd, const LockRange& range, LockMode mode,
 
 void WindowLock::lend(const Part& part, const LockRange& range) {
   const auto mode = *part.mode;
-  if (mode == LockMode::none || !overlap(part.range, range)) return;
+  if (mode == LockMode::none || !overlap(part.held, range)) return;
   if (mode == LockMode::reading && mode_ == LockMode::reading) return;
   auto duplicate = FileDescriptor(::fcntl(part.fd, F_DUPFD_CLOEXEC, 0));
   if (!duplicate) return;
@@ -84,14 +84,18 @@ void WindowLock::lend(const Part& part, const LockRange& range) {
   auto& list = mode == LockMode::writing ? parts_ : ceded_;
   list.push_back({.fd = fd,
                   .duplicate = std::move(duplicate),
-                  .range = common(part.range, range),
+                  .range = common(part.held, range),
+                  .held = part.held,
                   .mode = std::make_shared<LockMode>(mode),
                   .lender = part.mode});
 }
 
 void WindowLock::add_own(int fd, const LockRange& range, LockMode mode) {
-  parts_.push_back(
-      {.fd = fd, .duplicate = {}, .range = range, .mode = std::make_shared<LockMode>(mode)});
+  parts_.push_back({.fd = fd,
+                    .duplicate = {},
+                    .range = range,
+                    .held = range,
+                    .mode = std::make_shared<LockMode>(mode)});
 }
 
 // Locks what of the window nobody has lent. Beside readers that will cede theirs it is read until

@@ -48,6 +48,9 @@ class WindowLock {
     int fd = -1;
     FileDescriptor duplicate;  // empty: `fd` is not ours to close
     LockRange range;
+    // The part that the open file had locked when it was lent first. It is no less than `range`: a
+    // window that has become smaller may become larger again.
+    LockRange held;
     // Shared with those that it is lent to: they say what they have made of the lock.
     std::shared_ptr<LockMode> mode;
     std::shared_ptr<LockMode> lender = nullptr;

@@ -111,6 +111,6 @@ def test_a_thousand_broken_configurations_change_nothing(serve, tmp_path):
             if count % 100 == 99:
                 assert look() == before, text
         assert refused > BREAKS / 2
-        # Files of former exports are closed a moment later.
-        server.wait_until(lambda: server.file_count() <= files, "files to be closed")
+    # Files of former exports are closed a moment after their last client has gone.
+    server.wait_until(lambda: server.file_count() <= files, "files to be closed")
     server.stop()

@@ -143,6 +143,22 @@ TEST_CASE("a window grows and shrinks only over what nobody else has") {
   CHECK(second.take({&larger.lock}) == LockAnswer::locked);
 }
 
+TEST_CASE("a window that has become smaller may become larger again") {
+  const TemporaryFile image(disk_folder(), mib);
+  auto old = std::make_unique<Holder>(image, LockMode::writing);
+  REQUIRE(old->take() == LockAnswer::locked);
+  Holder smaller(image, LockMode::writing, first_half);
+  REQUIRE(smaller.take({&old->lock}) == LockAnswer::locked);
+  REQUIRE(smaller.lock.claim() == LockAnswer::locked);
+  smaller.lock.commit();
+  old.reset();
+  Holder larger(image, LockMode::writing);
+  REQUIRE(larger.take({&smaller.lock}) == LockAnswer::locked);
+  REQUIRE(larger.lock.claim() == LockAnswer::locked);
+  larger.lock.commit();
+  CHECK(lock_seen(image, second_half) == "w");
+}
+
 TEST_CASE("a former writer lends no lock for writing that has become one for reading") {
   const TemporaryFile image(disk_folder(), mib);
   Holder old(image, LockMode::writing);

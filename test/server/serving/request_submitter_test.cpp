@@ -99,7 +99,7 @@ struct Submissions {
   void complete(std::size_t index) {
     auto& piece = submitted(index);
     bytes_completed += piece.length;
-    submitter.note_completed();
+    submitter.note_completed(piece);
     piece.request->piece_completed({});
     CHECK(writer.complete(piece, static_cast<std::int64_t>(piece.length)));
     writer.drop_ready();
@@ -360,7 +360,7 @@ TEST_CASE("BLOCK_STATUS looks at all of its range, or at one extent when that is
     CHECK(piece.one_extent == one);
     CHECK((piece.extents.size() == 1) == one);
     CHECK(submissions.submitter.current() == nullptr);
-    submissions.submitter.note_completed();
+    submissions.submitter.note_completed(piece);
     request.piece_completed({});
     submissions.slots.give_back(*request.own);
   }
