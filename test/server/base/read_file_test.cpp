@@ -19,7 +19,8 @@ using test::TemporaryFolder;
 
 TEST_CASE("a regular file is read whole, an empty one as well") {
   const auto folder = TemporaryFolder();
-  const auto text = std::string(200'000, 'x') + "\n";
+  auto text = std::string(200'000, 'x');
+  text += '\n';
   CHECK(read_file(folder.write("long", text)) == text);
   CHECK(read_file(folder.write("empty", "")).empty());
 }
