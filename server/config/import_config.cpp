@@ -239,7 +239,7 @@ class Importer {
   void count_paths() {
     for (const auto& section : exports_) {
       const auto path = section.text("exportname");
-      if (!path)
+      if (!path || path->empty())
         throw UserError(fmt::format("{}: [{}] has no exportname", section.place(), section.name));
       if (!paths_.insert(*path).second) shared_paths_.insert(*path);
     }
