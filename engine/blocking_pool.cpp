@@ -54,6 +54,13 @@ void BlockingPool::run(Job& job) noexcept {
   if (alone) work_here();
 }
 
+void BlockingPool::keep(std::size_t count) noexcept {
+  const MutexLock lock(mutex_);
+  kept_ = std::min(count, threads_max_);
+  while (threads_.size() < kept_ && add_thread()) {
+  }
+}
+
 std::size_t BlockingPool::thread_count() const noexcept {
   const MutexLock lock(mutex_);
   return threads_.size();
@@ -130,7 +137,11 @@ BlockingPool::Job* BlockingPool::wait_for_job() noexcept {
   if (first_ == nullptr && !stopping_) {
     const auto deadline = std::chrono::steady_clock::now() + idle_max_;
     ++idle_;
-    while (first_ == nullptr && !stopping_ && given_.wait_until(mutex_, deadline)) {
+    while (first_ == nullptr && !stopping_) {
+      if (threads_.size() <= kept_)
+        given_.wait(mutex_);
+      else if (!given_.wait_until(mutex_, deadline) && threads_.size() > kept_)
+        break;
     }
     --idle_;
   }

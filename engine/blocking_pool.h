@@ -46,6 +46,10 @@ class BlockingPool {
   // parts. Where the system refuses the pool its only thread, the caller does what is there to do.
   void run(Job& job) noexcept;
 
+  // Makes that many threads now, at most as many as there may be, which stay: for whoever must not
+  // want memory later.
+  void keep(std::size_t count) noexcept;
+
   // Threads at this moment, idle ones included.
   std::size_t thread_count() const noexcept;
 
@@ -66,6 +70,7 @@ class BlockingPool {
   Job* last_ LOOPNBD_GUARDED_BY(mutex_) = nullptr;
   std::size_t waiting_ LOOPNBD_GUARDED_BY(mutex_) = 0;  // jobs that no thread has taken yet
   std::size_t idle_ LOOPNBD_GUARDED_BY(mutex_) = 0;     // threads that wait for one
+  std::size_t kept_ LOOPNBD_GUARDED_BY(mutex_) = 0;     // threads that do not end when idle
   bool caller_works_ LOOPNBD_GUARDED_BY(mutex_) = false;
   bool stopping_ LOOPNBD_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_ LOOPNBD_GUARDED_BY(mutex_);

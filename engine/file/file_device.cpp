@@ -13,15 +13,18 @@ namespace {
 
 // Reads through the page cache run side by side only as far as there are threads.
 constexpr std::size_t threads_max = 8;
+constexpr std::size_t threads_resident = 4;
 
 }  // namespace
 
 FileDevice::FileDevice(std::unique_ptr<BackingFile> file, const Geometry& geometry,
-                       std::uint32_t zero_alignment)
+                       std::uint32_t zero_alignment, bool resident)
     : file_(std::move(file)),
       geometry_(geometry),
       zero_alignment_(zero_alignment),
-      pool_(threads_max) {}
+      pool_(threads_max) {
+  if (resident) pool_.keep(threads_resident);
+}
 
 std::string FileDevice::store() const {
   const auto& [device, inode] = file_->traits().identity;

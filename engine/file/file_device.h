@@ -17,9 +17,9 @@ namespace engine {
 class FileDevice final : public BlockDevice {
  public:
   // `geometry.block_size` is 1 in buffered mode, else that of direct I/O. `zero_alignment` as in
-  // Alignment.
+  // Alignment, `resident` as in OpenContext.
   FileDevice(std::unique_ptr<BackingFile> file, const Geometry& geometry,
-             std::uint32_t zero_alignment);
+             std::uint32_t zero_alignment, bool resident);
 
   const Geometry& geometry() const noexcept override { return geometry_; }
   std::uint64_t size() const noexcept override { return file_->traits().size; }

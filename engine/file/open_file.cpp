@@ -449,7 +449,8 @@ std::shared_ptr<BlockDevice> open_file(const FileSpec& spec, const OpenContext& 
                                     context.report, std::move(hold), std::move(sync_error));
   // Zeroing less than the file system's blocks is no cheaper than writing them: hence the preferred
   // size.
-  return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size);
+  return std::make_shared<FileDevice>(std::move(file), geometry, geometry.preferred_size,
+                                      context.resident);
 }
 
 }  // namespace engine

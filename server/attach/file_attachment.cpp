@@ -113,6 +113,7 @@ void FileAttachment::make_workers() {
 
 std::shared_ptr<engine::BlockDevice> FileAttachment::open_device(const ExportConfig& config) {
   auto context = engine::OpenContext{};
+  context.resident = true;
   context.report = [this](std::string_view event) { log::warn("{}: {}", path_, event); };
   const auto deadline = std::chrono::steady_clock::now() + predecessor_deadline;
   for (;;) {

@@ -126,6 +126,23 @@ TEST_CASE("threads of a nice pool give way to others, whose own priority stays")
   CHECK(::getpriority(PRIO_PROCESS, 0) == own);
 }
 
+TEST_CASE("threads that are kept are there before there is work, and stay when it is done") {
+  BlockingPool pool(4, 0, std::chrono::milliseconds(0));
+  pool.keep(2);
+  CHECK(pool.thread_count() == 2);
+  std::latch here(4);
+  const auto wait = [&](Task&) { here.arrive_and_wait(); };
+  Task one(wait);
+  Task two(wait);
+  Task three(wait);
+  Task four(wait);
+  for (auto* const task : {&one, &two, &three, &four}) pool.run(*task);
+  here.wait();
+  while (pool.thread_count() > 2) std::this_thread::yield();
+  for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+  CHECK(pool.thread_count() == 2);
+}
+
 TEST_CASE("a thread that is idle takes the next job, and no other is made") {
   BlockingPool pool(4, 0, std::chrono::hours(1));
   for (int i = 0; i < 100; ++i) {
