@@ -134,7 +134,7 @@ class Importer {
       throw UserError(fmt::format(
           "{}: oldstyle = true: neither nbd-server 3.10 nor loopnbd speaks the old protocol",
           generic_.place(*generic_.find("oldstyle"))));
-    if (const auto folder = generic_.text("includedir")) read_included(*folder);
+    if (const auto folder = value_of(generic_, "includedir")) read_included(*folder);
     if (exports_.empty()) throw UserError(fmt::format("{}: there are no exports in it", path));
   }
 
@@ -213,6 +213,14 @@ class Importer {
     return addresses;
   }
 
+  // What cannot do without letters: a file, a user.
+  static std::optional<std::string> value_of(const KeyFileSection& section, std::string_view key) {
+    auto value = section.text(key);
+    if (value && value->empty())
+      throw UserError(fmt::format("{}: {} has no value", section.place(*section.find(key)), key));
+    return value;
+  }
+
   void write_generic() {
     note_differences(generic_, generic_differences);
     note_unknown(generic_, generic_differences, generic_keys);
@@ -220,9 +228,9 @@ class Importer {
       note(generic_.place(),
            "allowlist is not set: no equivalent: clients can list the exports they may use");
     out_ += fmt::format("listen = {}\n", list_of(listen_addresses()));
-    if (const auto user = generic_.text("user"))
+    if (const auto user = value_of(generic_, "user"))
       out_ += fmt::format("user = {}\n", toml_text(*user));
-    const auto key = generic_.text("keyfile");
+    const auto key = value_of(generic_, "keyfile");
     if (!key) {
       if (generic_.flag("force_tls"))
         throw UserError(fmt::format("{}: force_tls without a keyfile: nobody could connect",
@@ -231,15 +239,15 @@ class Importer {
     }
     out_ += fmt::format("\n[tls]\nmode = \"{}\"\ncertificate = {}\nkey = {}\n",
                         generic_.flag("force_tls") ? "require" : "allow",
-                        toml_text(generic_.text("certfile").value_or(*key)), toml_text(*key));
-    if (const auto authority = generic_.text("cacertfile"))
+                        toml_text(value_of(generic_, "certfile").value_or(*key)), toml_text(*key));
+    if (const auto authority = value_of(generic_, "cacertfile"))
       out_ += fmt::format("client_ca = {}\n", toml_text(*authority));
   }
 
   void count_paths() {
     for (const auto& section : exports_) {
-      const auto path = section.text("exportname");
-      if (!path || path->empty())
+      const auto path = value_of(section, "exportname");
+      if (!path)
         throw UserError(fmt::format("{}: [{}] has no exportname", section.place(), section.name));
       if (!paths_.insert(*path).second) shared_paths_.insert(*path);
     }
@@ -267,7 +275,7 @@ class Importer {
 
   // False: nobody may use the export, or it cannot be known who.
   bool find_allowed(const KeyFileSection& section) {
-    const auto path = section.text("authfile");
+    const auto path = value_of(section, "authfile");
     if (!path) return true;
     const auto place = section.place(*section.find("authfile"));
     auto error = std::error_code{};

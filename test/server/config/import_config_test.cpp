@@ -84,7 +84,8 @@ TEST_CASE("a configuration that nbd-server would not take either is refused") {
            std::pair{"[generic]\n", "no exports"},
            std::pair{"[generic]\noldstyle = true\n[a]\nexportname = /a\n", "oldstyle"},
            std::pair{"[generic]\n[a]\n", "no exportname"},
-           std::pair{"[generic]\n[a]\nexportname =\n", "no exportname"},
+           std::pair{"[generic]\n[a]\nexportname =\n", "exportname has no value"},
+           std::pair{"[generic]\nkeyfile =\n[a]\nexportname = /a\n", "keyfile has no value"},
            std::pair{"[generic]\nforce_tls = true\n[a]\nexportname = /a\n", "without a keyfile"},
            std::pair{"[generic]\n[a]\nexportname = /a\nfilesize = -1\n", "number of bytes"},
        }) {
