@@ -45,6 +45,9 @@ struct Listening {
           accepted.push_back(std::move(socket));
           clients.push_back(std::move(client));
         });
+    // The undefined-behaviour sanitizer needs a pipe to look at a class for the first time, which
+    // there is none for later.
+    io_context.poll();
   }
   engine::FileDescriptor connect() const {
     auto address = sockaddr_un{};
