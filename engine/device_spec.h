@@ -42,8 +42,8 @@ struct OpenContext {
   std::vector<std::shared_ptr<BlockDevice>> predecessors = {};
   // The failed syncs that the device heeds and adds to. nullptr: it knows of its own only.
   std::shared_ptr<SyncErrors> sync_errors = nullptr;
-  // What the device may need (threads) is there from the start and stays: somebody writes through it
-  // when there is no memory left.
+  // The threads that the device may need are there from the start and stay: somebody writes through
+  // it when there is no memory left.
   bool resident = false;
   // One line for people about something that happened to the device later on (a file that shrank, a
   // failed sync). Called from any thread; must not block for long.
