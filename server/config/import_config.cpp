@@ -213,7 +213,7 @@ class Importer {
     return addresses;
   }
 
-  // What cannot do without letters: a file, a user.
+  // A file or a user, which cannot be named by nothing.
   static std::optional<std::string> value_of(const KeyFileSection& section, std::string_view key) {
     auto value = section.text(key);
     if (value && value->empty())

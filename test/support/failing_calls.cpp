@@ -18,6 +18,7 @@ namespace {
 std::atomic<long> calls_left{-1};
 std::atomic<const char*> counted{""};
 std::atomic<const char*> failed{nullptr};
+std::atomic<int> error_of_failure{EIO};
 
 // True: the call of this moment fails, and errno says why.
 bool fails(const char* name) {
@@ -25,7 +26,7 @@ bool fails(const char* name) {
   if (!only.empty() && only != name) return false;
   if (calls_left.load() < 0 || calls_left.fetch_sub(1) != 0) return false;
   failed = name;
-  errno = EIO;
+  errno = error_of_failure;
   return true;
 }
 
@@ -45,7 +46,8 @@ Argument take(std::va_list list) {
 
 namespace test {
 
-FailingCall::FailingCall(long number, const char* only) {
+FailingCall::FailingCall(long number, const char* only, int error) {
+  error_of_failure = error;
   failed = nullptr;
   counted = only;
   calls_left = number;
@@ -120,6 +122,10 @@ int bind(int fd, const struct sockaddr* address, socklen_t length) noexcept {
 }
 
 int listen(int fd, int backlog) noexcept { return call("listen", SYS_listen, fd, backlog); }
+
+int accept4(int fd, struct sockaddr* address, socklen_t* length, int flags) {
+  return call("accept4", SYS_accept4, fd, address, length, flags);
+}
 
 ssize_t pread(int fd, void* memory, size_t length, off_t offset) {
   return call("pread", SYS_pread64, fd, memory, length, offset);

@@ -2,39 +2,22 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <cerrno>
 #include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "test/support/failing_calls.h"
 #include "test/support/log_lines.h"
 #include "test/support/temporary_folder.h"
 
 namespace {
-
-// While it lives, this process has no descriptor left.
-class NoDescriptors {
- public:
-  NoDescriptors() {
-    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before_) == 0);
-    const auto next = engine::FileDescriptor(::dup(0));  // the lowest number that is free
-    auto limit = before_;
-    limit.rlim_cur = static_cast<rlim_t>(next.get());
-    REQUIRE(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
-  }
-  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-  NoDescriptors(const NoDescriptors&) = delete;
-  NoDescriptors& operator=(const NoDescriptors&) = delete;
-
- private:
-  rlimit before_{};
-};
 
 struct Listening {
   Listening() {
@@ -45,9 +28,6 @@ struct Listening {
           accepted.push_back(std::move(socket));
           clients.push_back(std::move(client));
         });
-    // The undefined-behaviour sanitizer needs a pipe to look at a class for the first time, which
-    // there is none for later.
-    io_context.poll();
   }
   engine::FileDescriptor connect() const {
     auto address = sockaddr_un{};
@@ -92,7 +72,7 @@ TEST_CASE("without a free descriptor clients wait, and are accepted when there i
   auto listening = Listening();
   const auto client = listening.connect();
   {
-    const auto none = NoDescriptors();
+    const auto none = test::FailingCall(0, "accept4", EMFILE);
     listening.io_context.run_one();
     CHECK(listening.accepted.empty());
     const auto lines = listening.log.take();
@@ -108,7 +88,7 @@ TEST_CASE("without a free descriptor clients wait, and are accepted when there i
 TEST_CASE("a listener may be closed while its clients wait for a free descriptor") {
   auto listening = Listening();
   const auto client = listening.connect();
-  const auto none = NoDescriptors();
+  const auto none = test::FailingCall(0, "accept4", EMFILE);
   listening.io_context.run_one();
   REQUIRE(listening.accepted.empty());
   // The end of the pause and the end of the listener come in one turn, in this order or the other.
