@@ -162,7 +162,7 @@ def test_a_small_container_bears_a_thousand_clients_that_do_their_worst(
 
     clients = attack(STATES, make)
     assert len(clients) > 300
-    # Replies in a Unix socket are slow to be given up: newcomers beside all of these wait for longer
+    # Replies in a Unix socket are slow to be given up: newcomers beside all of these wait longer
     # than they should, so only those that come after them are asked.
     for client in clients if listen == "unix" else clients[-20:]:
         client.close()
