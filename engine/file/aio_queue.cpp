@@ -109,7 +109,7 @@ class AioQueue::Context final : public BlockingPool::Job {
   void run() noexcept override { delete this; }
 
  private:
-  const io_context_t context_;
+  io_context_t context_;
 };
 
 AioQueue::AioQueue(BackingFile& file, BlockingPool& pool, std::size_t depth_max,

@@ -195,7 +195,7 @@ void Worker::begin(std::unique_ptr<Transport> transport, Handshake handshake) {
   queue.metrics().connections_begun.add(1);
   if (connection->encrypted()) queue.metrics().tls_connections_begun.add(1);
   if (!connection->read_only()) watch(*connection);
-  constexpr auto reason = std::string_view("the server is out of memory");
+  static constexpr auto reason = std::string_view("the server is out of memory");
   const auto ended = [connection](const std::exception_ptr& failure) {
     if (failure) connection->abandon(reason);
   };
